@@ -1,0 +1,26 @@
+"""What watches and acts between steps. One noun, one file: a pure function and the hooks that call it."""
+
+from .dashboard import Dashboard
+from .displacement import Displacement, displacement
+from .example_metrics import ExampleMetrics
+from .example_table import ExampleTable
+from .mass_shift import MassShift
+from .moved_rows import MovedRows
+from .predictions import Predictions
+from .preference_metrics import PreferenceMetrics
+from .progress import PlainProgress
+from .validate_ends import ValidateEnds
+
+__all__ = [
+    "Dashboard",
+    "Displacement",
+    "ExampleMetrics",
+    "ExampleTable",
+    "MassShift",
+    "MovedRows",
+    "PlainProgress",
+    "Predictions",
+    "PreferenceMetrics",
+    "ValidateEnds",
+    "displacement",
+]

@@ -1,0 +1,46 @@
+"""Named values, one line an example, exact over batches of any size and over processes. Knows no metric by name."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ExampleTable(Metric):
+    """Collects columns of per-example values and gives them back for all examples, sorted by row number.
+
+    Whatever is computed from it is over examples, never a mean of batch means, and does not depend on how the
+    examples were dealt out to batches and processes.
+    """
+
+    full_state_update = False
+    rows: list[Tensor]
+    values: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: tuple[str, ...] = ()
+        self.add_state("rows", default=[], dist_reduce_fx="cat")
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+
+    def update(self, rows: Tensor, real: Tensor, columns: dict[str, Tensor]) -> None:
+        """Add B examples.
+
+        Args:
+            rows: (B,) row numbers.
+            real: (B,) bool; examples marked False are forgotten.
+            columns: name -> (B,) values; the same names in every call.
+        """
+        self.names = tuple(columns)
+        # Kept with a mark rather than filtered here: filtering would make an accelerator wait at every step.
+        self.rows.append(torch.where(real, rows, -1))
+        self.values.append(torch.stack([column.detach().float() for column in columns.values()], -1))
+
+    def compute(self) -> dict[str, Tensor]:
+        """name -> (n,) float64 values on the CPU, sorted by row; the row numbers themselves as "row" (int64)."""
+        # Lists before they are synchronised, tensors after; both mean the same.
+        rows = torch.cat([*self.rows]).reshape(-1).cpu()
+        values = torch.cat([*self.values]).reshape(-1, len(self.names)).cpu().double()
+        order = torch.argsort(rows, stable=True)
+        order = order[rows[order] >= 0]
+        columns = {name: values[order, i] for i, name in enumerate(self.names)}
+        return {"row": rows[order], **columns}

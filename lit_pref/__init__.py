@@ -1,0 +1,3 @@
+"""lit-pref: study and fix likelihood displacement in preference optimization, with PyTorch Lightning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,121 @@
+"""Lightning's command line for PreferenceModule and PreferenceData: fit, validate, test, predict."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import callbacks  # noqa: F401, short class names resolve to what is imported
+import lightning.pytorch as pl
+import objectives  # noqa: F401
+import torch
+from callbacks import PlainProgress
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from .console import say
+from .data.datamodule import PreferenceData
+from .errors import ConfigError, PrefError
+from .module import PreferenceModule
+from .parser import ConfigFile, PrefArgumentParser
+from .runs import RunFolder
+
+TRAINER_DEFAULTS = {
+    "num_sanity_val_steps": 0,  # callbacks.ValidateEnds measures all pairs before the first step instead
+    "use_distributed_sampler": False,  # lit_pref.order deals the pairs out to processes
+    "enable_model_summary": False,
+}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes config.yaml, which runs the run again, into the run's folder."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        path = Path(trainer.default_root_dir) / "config.yaml"
+        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+
+
+class PrefCLI(LightningCLI):
+    """LightningCLI with one folder a run, and without checkpoints that override the command line."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
+        parser = self.parser_class(**kwargs)
+        parser.add_argument("-c", "--config", action=ConfigFile, help="YAML file; several are merged in order.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(RunFolder, "run")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: a checkpoint gives weights and progress; settings are those of the command line."""
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # a constructor refused a number
+            raise ConfigError(str(error)) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        settings = self._get(self.config_init, "trainer")
+        if settings.get("use_distributed_sampler"):
+            raise ConfigError("trainer.use_distributed_sampler: pairs are dealt out by lit-pref itself; set it to false")
+        run: RunFolder = self._get(self.config_init, "run")
+        folder = run.claim()
+        say(f"Run folder: {folder}")
+        if settings.get("logger") in (None, True):
+            options: dict[str, Any] = {"save_dir": str(folder), "name": "", "version": ""}
+            kwargs["logger"] = [TensorBoardLogger(**options, default_hp_metric=False), CSVLogger(**options)]
+        if settings.get("default_root_dir") is None:
+            kwargs["default_root_dir"] = str(folder)
+        self._add_progress(settings)
+        return super().instantiate_trainer(**kwargs)
+
+    def _add_progress(self, settings: Any) -> None:
+        """A bar on a terminal, plain lines elsewhere."""
+        settings["callbacks"] = list(settings.get("callbacks") or [])
+        shown = settings.get("enable_progress_bar") is not False
+        if shown and not any(isinstance(callback, ProgressBar) for callback in settings["callbacks"]):
+            settings["callbacks"].append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+
+
+def run(args: ArgsType) -> None:
+    """Run one command; a failure that the user can mend ends in a few lines and its exit code."""
+    quiet()
+    try:
+        PrefCLI(
+            PreferenceModule,
+            PreferenceData,
+            parser_class=PrefArgumentParser,
+            save_config_callback=SaveConfig,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+    except PrefError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def quiet() -> None:
+    """Leave out what other libraries say about themselves; their warnings about the run stay."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu" if not torch.cuda.is_available() else "cuda")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*deprecated.*",
+        "Experiment logs directory .* exists and is not empty.*",  # the run's folder is new and its own
+        "Found .* module.s. in eval mode.*",  # the reference is meant to be
+        "The '.*_dataloader' does not have many workers.*",
+        "LightningCLI's args parameter.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)

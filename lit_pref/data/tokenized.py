@@ -1,0 +1,157 @@
+"""From a source of rows to tokenised pairs on disk: read, judge, encode and cache, each row once.
+
+Knows nothing about tensors, batches or training.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from .. import encoding, world
+from ..batch import Pair
+from ..console import counting, say
+from ..encoding import Encoder
+from ..paths import cache_root
+from ..rendering import Template
+from .cache import CachedPairs, lock, write
+from .columns import Columns
+from .fields import Policy
+from .reading import read
+from .report import RowReport
+from .rows import DataError, Problem, Row
+from .sources import fingerprint
+from .validation import validate
+
+#: Rows tokenised by one call, enough to keep all cores of the tokenizer busy.
+ROWS_PER_CALL = 1000
+#: Largest share of rows whose prompt alone is too long before the run is refused.
+TOO_LONG_ALLOWED = 0.01
+BAD_ROWS = "bad_rows.jsonl"
+
+
+@dataclass
+class PairSource:
+    """Everything beside the tokenizer that decides which pairs come out of a path, and nothing else."""
+
+    path: str
+    split: str = "train"
+    columns: Columns = field(default_factory=Columns)
+    template: Template = field(default_factory=Template)
+    max_length: int = 1024
+    max_chars: int = 200_000
+    control_characters: Literal["refuse", "strip"] = "refuse"
+    on_bad_row: Literal["error", "drop"] = "error"
+
+    def located(self) -> str:
+        """The path itself, or the file of a tiny-world data set, which is made on first use."""
+        return str(world.resolve(self.path, self.split)) if world.is_world(self.path) else self.path
+
+
+def tokenized(
+    source: PairSource, tokenizer: PreTrainedTokenizerBase, cache_dir: Path | None, listing: Path | None = None
+) -> CachedPairs:
+    """The pairs of a source, from the cache where it holds them, else read, judged, tokenised and cached.
+
+    Args:
+        source: what to read and how.
+        tokenizer: its tokenizer.
+        cache_dir: folder of caches; by default ``tokens`` below the cache root.
+        listing: file to list the rows in that are left out, also where they stop the run.
+
+    Raises:
+        DataError: rows were refused and ``on_bad_row`` is "error", or none is left.
+    """
+    path = source.located()
+    content = fingerprint(path, source.split)
+    folder = (cache_dir or cache_root() / "tokens") / _key(source, tokenizer, content)
+    lost = folder.with_name(f"{folder.name}.{BAD_ROWS}")
+    with lock(folder):
+        try:
+            if folder.exists():
+                try:
+                    return CachedPairs(folder)
+                except ValueError as error:
+                    say(f"{error}; tokenising again.")
+            report = RowReport(source.path)
+            policy = Policy(source.max_chars, source.control_characters)
+            rows = report.collect(validate(read(path, source.split), source.columns, policy))
+            meta = {"content": content}
+            write(folder, _judged(rows, source, tokenizer, report, lost, meta), meta)
+            return CachedPairs(folder)
+        finally:
+            if listing is not None and lost.exists():
+                listing.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(lost, listing)
+
+
+def content_of(pairs: CachedPairs) -> str:
+    """Fingerprint of the source's bytes that the pairs came from, independent of tokenizer and settings."""
+    return str(pairs.meta["content"])
+
+
+def _judged(
+    rows: Iterable[Row],
+    source: PairSource,
+    tokenizer: PreTrainedTokenizerBase,
+    report: RowReport,
+    lost: Path,
+    meta: dict[str, str],
+) -> Iterator[Pair]:
+    """All usable pairs; after the last, the report is written, and refused rows stop what takes the pairs."""
+    yield from _encoded(rows, Encoder(tokenizer, source.template, source.max_length), report)
+    report.write(lost)
+    _refuse(report, source)
+    meta["summary"] = report.summary()
+
+
+def _encoded(rows: Iterable[Row], encoder: Encoder, report: RowReport) -> Iterator[Pair]:
+    rows = iter(rows)
+    with counting(f"Tokenising {report.source}") as advance:
+        while chunk := list(islice(rows, ROWS_PER_CALL)):
+            for item in encoder.encode(chunk):
+                if isinstance(item, Problem):
+                    report.add(item)
+                else:
+                    yield item
+            advance(len(chunk))
+
+
+def _refuse(report: RowReport, source: PairSource) -> None:
+    report.raise_if_refused(source.on_bad_row)
+    too_long = report.count("prompt-too-long")
+    if source.on_bad_row == "error" and too_long > TOO_LONG_ALLOWED * report.total:
+        raise DataError(
+            f"{report.source}: {too_long:,} of {report.total:,} prompts leave no room for a response in "
+            f"data.max_length={source.max_length} tokens; more than {TOO_LONG_ALLOWED:.0%} of the data would be lost.\n"
+            "  Fix: raise data.max_length, or accept the loss with --data.on_bad_row=drop.\n"
+            f"  Nothing was trained. {report.kept:,} of {report.total:,} rows are fine.",
+            ["prompt-too-long"],
+        )
+
+
+def _key(source: PairSource, tokenizer: PreTrainedTokenizerBase, content: str) -> str:
+    """A name for what would be computed: content, settings, tokenizer and the version of the encoding."""
+    parts = {
+        "content": content,
+        "settings": {k: v for k, v in asdict(source).items() if k != "path"},
+        "tokenizer": _tokenizer_state(tokenizer),
+        "version": encoding.VERSION,
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return digest[:32]
+
+
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    vocabulary = (
+        tokenizer.backend_tokenizer.to_str()  # type: ignore[attr-defined]
+        if tokenizer.is_fast
+        else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    )
+    return [vocabulary, str(tokenizer.special_tokens_map), str(tokenizer.chat_template), str(tokenizer("")["input_ids"])]

@@ -1,0 +1,132 @@
+"""From rows of text to pairs of token ids. Text ends here; this file knows nothing about tensors.
+
+Prompt and response are tokenised apart and joined as ids, so the boundary is exact: no token ever spans it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from .batch import Pair
+from .data.rows import Problem, Row
+from .rendering import Part, Rendered, Renderer, Template
+
+#: Raise this when the ids that a row is turned into change: caches of older versions are then rebuilt.
+VERSION = 1
+
+
+class Encoder:
+    """Turns rows into pairs of token ids.
+
+    Rules: the tokenizer's beginning-of-sequence token opens the prompt where the tokenizer adds one and the template
+    has not written it. Text rows end with the end-of-sequence token, chat rows as their template ends a turn.
+    Prompts are never cut: a row whose prompt leaves no room for a response is dropped. Responses are cut at the end,
+    and then end without an end-of-sequence token, since they did not end there. Text that spells a special
+    token ("</s>") is encoded as plain text, never as the control token.
+
+    Args:
+        tokenizer: any tokenizer of transformers.
+        template: how text becomes a prompt and a response.
+        max_length: most tokens of prompt and response together.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.render = Renderer(tokenizer, template)
+        self.max_length = max_length
+        added = tokenizer("")["input_ids"]
+        self.bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id in added[:1] else []
+        if tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        self.eos = [tokenizer.eos_token_id]
+
+    def encode(self, rows: Sequence[Row]) -> Iterator[Pair | Problem]:
+        """Pairs of the rows that can be used; for each other row a Problem, and notes on some that are used."""
+        rendered: list[Rendered] = []
+        for row in rows:
+            result = self.render(row)
+            if isinstance(result, str):
+                yield _problem(row, "chat-template", None, result, "use a template that only appends", "refuse")
+            else:
+                rendered.append(result)
+        texts = [part.text for r in rendered for part in (r.prompt, r.chosen, r.rejected)]
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        for i, r in enumerate(rendered):
+            yield from self._pair(r, *ids[3 * i : 3 * i + 3])
+
+    def _pair(
+        self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]
+    ) -> Iterator[Pair | Problem]:
+        spelled = [part for part in (r.prompt, r.chosen, r.rejected) if self._spells_special(part)]
+        if spelled:
+            prompt, chosen, rejected = map(self._guarded, (r.prompt, r.chosen, r.rejected))
+            yield _problem(
+                r.row, "special-token-text", None, "the text spells a special token; it was encoded as plain text",
+                "remove it from the data if it was meant as a control token", "note",
+            )  # fmt: skip
+        prompt = self._open(prompt)
+        eos = self.eos if r.append_eos else []
+        room = self.max_length - len(prompt)
+        if room < 1:
+            yield _problem(
+                r.row, "prompt-too-long", "prompt",
+                f"a prompt of {len(prompt)} tokens leaves no room for a response in data.max_length={self.max_length}",
+                "raise data.max_length", "drop",
+            )  # fmt: skip
+            return
+        chosen, rejected = chosen + eos, rejected + eos
+        if max(len(chosen), len(rejected)) > room:
+            if chosen[:room] == rejected[:room]:
+                yield _problem(
+                    r.row, "equal-after-cutting", "chosen",
+                    f"both responses are the same once cut to data.max_length={self.max_length}",
+                    "raise data.max_length", "drop",
+                )  # fmt: skip
+                return
+            yield _problem(
+                r.row, "response-cut", None, f"a response was cut to fit data.max_length={self.max_length}",
+                "raise data.max_length to keep it whole", "note",
+            )  # fmt: skip
+        elif chosen == rejected:
+            yield _problem(
+                r.row, "same-tokens", "chosen", "both responses are the same tokens, though not the same text",
+                "remove the row: it has no gradient", "drop",
+            )  # fmt: skip
+            return
+        row = r.row
+        yield Pair(
+            row.number, prompt, chosen[:room], rejected[:room], row.chosen_reward, row.rejected_reward
+        )
+
+    def _open(self, prompt: list[int]) -> list[int]:
+        """Begin-of-sequence first; an empty prompt still needs one token to predict the first response token."""
+        if self.bos and prompt[:1] != self.bos:
+            return self.bos + prompt
+        return prompt or self.eos
+
+    def _spells_special(self, part: Part) -> bool:
+        return any(self.render.special.search(content) for content in part.contents)
+
+    def _guarded(self, part: Part) -> list[int]:
+        """Ids of a text whose contents spell special tokens: only those that the template wrote are control tokens."""
+        spans, position = [], 0
+        for content in part.contents:
+            stripped = content.strip()  # templates may strip what they are given
+            position = max(part.text.find(stripped, position), position)
+            spans.append((position, position + len(stripped)))
+            position += len(stripped)
+        ids: list[int] = []
+        start = 0
+        for match in self.render.special.finditer(part.text):
+            if not any(a < match.end() and match.start() < b for a, b in spans):
+                ids += self._plain(part.text[start : match.start()])
+                ids.append(self.tokenizer.convert_tokens_to_ids(match.group()))
+                start = match.end()
+        return ids + self._plain(part.text[start:])
+
+    def _plain(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def _problem(row: Row, case: str, field: str | None, message: str, fix: str, action: str) -> Problem:
+    return Problem(case, row.number, row.where, field, "", message, fix, action)  # type: ignore[arg-type]

@@ -1,0 +1,116 @@
+"""The LightningModule: builds policy and reference, scores, steps, optimizes. It contains no formula."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning_utilities.core.apply_func import apply_to_collection
+from objectives import Objective, ObjectiveOutput, PairScores
+from torch import Tensor, nn
+
+from .batch import PreferenceBatch
+from .models import CausalLM, share_kept_by_rounding
+from .order import pairs_per_step
+from .references import FrozenModel, Reference
+from .scoring import score
+
+REFERENCE_PREFIX = "reference."
+
+
+class PreferenceModule(pl.LightningModule):
+    """Train a policy on preference pairs by any objective, beside a reference.
+
+    Args:
+        policy: the model that is trained.
+        objective: what its scores are trained on, e.g. DPO, IPO, SimPO, SFT, WeightedSum.
+        reference: what the policy is compared with; by default a frozen copy of its initial state.
+        optimizer: e.g. AdamW with its arguments; it is given the trainable parameters.
+        scheduler: learning-rate schedule, advanced once an optimizer step.
+    """
+
+    def __init__(
+        self,
+        policy: CausalLM,
+        objective: Objective,
+        reference: Reference | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.source = policy
+        self.objective = objective
+        self.reference = reference or FrozenModel()
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.policy: nn.Module | None = None
+        #: A callback that reads the reference's scores of training batches sets this.
+        self.watch_reference = False
+
+    def configure_model(self) -> None:
+        """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
+        if self.policy is None:
+            self.policy = self.source.build()
+            self.reference.build(self.source)
+
+    def forward(self, batch: PreferenceBatch) -> PairScores:
+        """Scores of the batch under the policy."""
+        assert self.policy is not None, "configure_model has not run"
+        return score(self.policy, batch)
+
+    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
+        outputs = self._step(batch, self.objective.needs_reference or self.watch_reference)
+        loss = self._step_loss(outputs["output"], batch, batch_idx)
+        return {**apply_to_collection(outputs, Tensor, Tensor.detach), "loss": loss}
+
+    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
+        return self._step(batch, True)
+
+    test_step = validation_step
+    predict_step = validation_step
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        self._warn_of_rounding(optimizer)
+        if self.make_scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The policy's weights; the reference is read from its own source and never stored."""
+        state = super().state_dict(*args, **kwargs)
+        return {key: value for key, value in state.items() if not key.startswith(REFERENCE_PREFIX)}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Strict for the policy; the reference keeps its weights."""
+        reference = {REFERENCE_PREFIX + key: value for key, value in self.reference.state_dict().items()}
+        return super().load_state_dict({**reference, **state_dict}, strict, assign)
+
+    def _step(self, batch: PreferenceBatch, with_reference: bool) -> dict[str, Any]:
+        policy = self(batch)
+        reference = self.reference.score(self.policy, batch) if with_reference else None
+        output: ObjectiveOutput = self.objective(policy, reference)
+        return {"policy": policy, "reference": reference, "output": output, "batch": batch}
+
+    def _step_loss(self, output: ObjectiveOutput, batch: PreferenceBatch, batch_idx: int) -> Tensor:
+        """A share of the mean over all pairs of the optimizer step, exact for ragged batches and trailing groups.
+
+        Lightning divides by ``accumulate_grad_batches`` and strategies average over processes; both are undone, so
+        that every pair weighs the same whatever batch it fell into.
+        """
+        accumulate = self.trainer.accumulate_grad_batches
+        counts = self.trainer.train_dataloader.sampler.pair_counts[: self.trainer.num_training_batches]
+        scale = accumulate * self.trainer.world_size / pairs_per_step(counts, batch_idx, accumulate)
+        return torch.where(batch.real, output.losses, 0.0).sum() * scale
+
+    def _warn_of_rounding(self, optimizer: torch.optim.Optimizer) -> None:
+        assert self.policy is not None
+        learning_rate = max(group["lr"] for group in optimizer.param_groups)
+        share = share_kept_by_rounding(self.policy, learning_rate)
+        if share > 0.5:
+            self.print(
+                f"Warning: {share:.0%} of the trainable weights are bfloat16 and too large for a learning rate of "
+                f"{learning_rate:g} to change them.\n  Fix: set model.policy.dtype to float32, and "
+                "trainer.precision to bf16-mixed for bfloat16 arithmetic."
+            )

@@ -1,0 +1,84 @@
+"""Which rows make up which batch on which process: a pure function of seed, epoch and kept rows.
+
+Knows nothing about tokens, tensors of ids or models.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+#: One pair of a batch: its position in the data set, and whether it counts (False: it only fills up a share).
+Slot = tuple[int, bool]
+
+
+def epoch_order(positions: Sequence[int], seed: int, epoch: int) -> list[int]:
+    """The positions, shuffled by (seed, epoch) alone: independent of global random state and of process counts."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return [positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()]
+
+
+class PairBatches(Sampler[list[Slot]]):
+    """Batches of positions for one process.
+
+    A global batch of ``batch_size * world_size`` consecutive positions of the order is dealt out to the processes
+    in turn. The last one may be smaller; processes that would get fewer pairs than others are filled up with pairs
+    that do not count, so that every process makes the same number of model calls of the same batch size.
+
+    Args:
+        positions: positions that take part, in data order.
+        batch_size: pairs a batch and process.
+        shuffle_seed: seed of the order, or None to keep the data's order.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        positions: Sequence[int],
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.positions = list(positions)
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.pair_counts)
+
+    @property
+    def pair_counts(self) -> list[int]:
+        """Pairs that count in each batch, over all processes."""
+        step = self.batch_size * self.world_size
+        total = len(self.positions)
+        return [min(step, total - start) for start in range(0, total, step)]
+
+    def __iter__(self) -> Iterator[list[Slot]]:
+        order = self.positions
+        if self.shuffle_seed is not None:
+            order = epoch_order(order, self.shuffle_seed, self.epoch)
+        step = self.batch_size * self.world_size
+        for start in range(0, len(order), step):
+            chunk = order[start : start + step]
+            share = [(position, True) for position in chunk[self.rank :: self.world_size]]
+            width = -(-len(chunk) // self.world_size)
+            yield share + [(chunk[0], False)] * (width - len(share))
+
+
+def pairs_per_step(pair_counts: Sequence[int], batch_index: int, accumulate: int) -> int:
+    """Pairs that share the optimizer step of batch ``batch_index``, over all its micro-batches and processes.
+
+    The trailing group of an epoch may hold fewer than ``accumulate`` micro-batches, and the last micro-batch fewer
+    pairs; each group is counted by what it holds.
+    """
+    first = batch_index // accumulate * accumulate
+    return sum(pair_counts[first : first + accumulate])

@@ -1,0 +1,114 @@
+"""From a batch to the scores of its pairs under one model: the only file that touches logits.
+
+It knows nothing about objectives, references, optimizers or text. One forward pass serves both responses of every
+pair. The model's own output embedding sees only the states that predict response tokens, and whatever the
+architecture does to logits afterwards (soft-capping, scaling) stays the architecture's own code.
+Legend: B pairs, T columns, D hidden, V vocabulary, N response tokens.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from objectives import PairScores, SequenceScores
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .batch import PreferenceBatch
+
+#: Response tokens whose float32 log-probabilities over the vocabulary exist at once.
+TOKENS_PER_CHUNK = 1024
+
+
+def score(model: nn.Module, batch: PreferenceBatch) -> PairScores:
+    """Score both responses of B pairs in one forward pass.
+
+    Args:
+        model: a transformers causal language model, possibly wrapped by peft.
+        batch: B pairs.
+
+    Returns:
+        PairScores; log-probabilities in float32 nats whatever the precision of the model, hidden sums over the same
+        positions (from the last prompt token to the second-to-last response token), taken at the input of the
+        output embedding: after the final norm, before soft-capping or scaling.
+
+    Raises:
+        ValueError: the model does not call its output embedding as a module.
+    """
+    states, logits = predictions(model, batch, batch.state_index)  # (N, D), (N, V)
+    token_logps = target_logps(logits, batch.target)  # (N,)
+    count = 2 * batch.size
+    logps = token_logps.new_zeros(count).index_add(0, batch.sequence, token_logps)  # (2B,)
+    sums = logps.new_zeros(count, states.shape[-1]).index_add(0, batch.sequence, states.float())  # (2B, D)
+    return _pair_scores(logps, batch.lengths, sums, batch.rewards)
+
+
+def first_token_probs(model: nn.Module, batch: PreferenceBatch) -> Tensor:
+    """Probabilities of the first response token given each prompt, (B, V) float32; no gradient."""
+    with torch.no_grad():
+        starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,) where each response starts in the flat list
+        index = batch.state_index[starts[: batch.size]]  # (B,) last prompt tokens
+        return predictions(model, batch, index)[1].float().softmax(-1)
+
+
+def predictions(model: nn.Module, batch: PreferenceBatch, state_index: Tensor) -> tuple[Tensor, Tensor]:
+    """States (N, D) at the flat positions ``state_index`` (N,) and the logits (N, V) they predict.
+
+    A hook before the output embedding keeps only these states. It stays inside the model's own forward, so that
+    strategies that shard or gather parameters around it work as for any forward.
+    """
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
+        states = inputs[0].flatten(0, 1)[state_index]  # (N, D)
+        seen.append(states)
+        return (states.unsqueeze(0),)
+
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+    hook = head.register_forward_pre_hook(keep)
+    try:
+        logits = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).logits
+    finally:
+        hook.remove()
+    if len(seen) != 1 or logits.shape[:2] != (1, len(state_index)):
+        raise ValueError(
+            f"{type(model).__name__} does not call its output embedding once on the states of all tokens, "
+            "so its response tokens cannot be scored; use a causal language model of transformers"
+        )
+    return seen[0], logits[0]
+
+
+def target_logps(logits: Tensor, target: Tensor) -> Tensor:
+    """log-probability of ``target`` (N,) under ``logits`` (N, V), float32 nats, (N,).
+
+    Works through chunks of tokens and recomputes each in backward, so that float32 copies of the logits never
+    exist for all tokens at once.
+    """
+    chunks = zip(logits.split(TOKENS_PER_CHUNK), target.split(TOKENS_PER_CHUNK), strict=True)
+    if logits.requires_grad and len(target) > TOKENS_PER_CHUNK:
+        run: Callable[[Tensor, Tensor], Tensor] = _recomputed
+    else:
+        run = _chunk_logps
+    return torch.cat([run(chunk, tokens) for chunk, tokens in chunks])
+
+
+def _chunk_logps(logits: Tensor, target: Tensor) -> Tensor:
+    return logits.float().log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+def _recomputed(logits: Tensor, target: Tensor) -> Tensor:
+    return checkpoint(_chunk_logps, logits, target, use_reentrant=False, preserve_rng_state=False)
+
+
+def _pair_scores(logps: Tensor, lengths: Tensor, sums: Tensor, rewards: Tensor | None) -> PairScores:
+    size = len(logps) // 2
+    sides = [
+        SequenceScores(logps[part], lengths[part], sums[part], None if rewards is None else rewards[part])
+        for part in (slice(size), slice(size, None))
+    ]
+    return PairScores(*sides)

@@ -1,0 +1,86 @@
+"""The vocabulary that crosses the floors: scores go into an objective, losses come out.
+
+This file knows nothing about models, logits, batches, text or configuration, and imports torch alone.
+Legend of shapes: B pairs, D hidden.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class SequenceScores(NamedTuple):
+    """What is known of one side (chosen or rejected) of B pairs under one model.
+
+    Attributes:
+        logps: (B,) float32, nats; sum over the response's tokens of log p(y_t | x, y_<t).
+        lengths: (B,) int64; response tokens counted, end-of-sequence included where it is part of the response.
+        hidden_sums: (B, D) float32; sum of the states whose logits predict the response (from the last prompt
+            token to the second-to-last response token), taken at the input of the output embedding.
+        rewards: (B,) float32; rewards that the data annotate, or None where they have none.
+    """
+
+    logps: Tensor
+    lengths: Tensor
+    hidden_sums: Tensor
+    rewards: Tensor | None = None
+
+    @property
+    def mean_logps(self) -> Tensor:
+        """(B,) log-probability per response token, nats."""
+        return self.logps / self.lengths
+
+
+class PairScores(NamedTuple):
+    """Both sides of B pairs under one model."""
+
+    chosen: SequenceScores
+    rejected: SequenceScores
+
+
+class ObjectiveOutput(NamedTuple):
+    """What an objective makes of B pairs; nothing is reduced, whoever logs or steps reduces.
+
+    Attributes:
+        losses: (B,) one loss a pair.
+        chosen_rewards: (B,) what the objective takes as the reward of the chosen response, detached.
+        rejected_rewards: (B,) the same of the rejected response, detached.
+    """
+
+    losses: Tensor
+    chosen_rewards: Tensor
+    rejected_rewards: Tensor
+
+
+class Objective(nn.Module):
+    """A function from the scores of B pairs to B losses.
+
+    To add one, subclass and define ``forward``; the subclass is then a name for ``--model.objective``.
+
+    Attributes:
+        needs_reference: whether ``forward`` reads the reference's scores; False: it is handed None or ignores them.
+        needs_rewards: whether ``forward`` reads ``SequenceScores.rewards``; the data are refused where it is missing.
+    """
+
+    needs_reference: bool = True
+    needs_rewards: bool = False
+
+    def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
+        """Return the losses and implicit rewards of B pairs, shape (B,) each."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(policy, reference)")
+
+
+def log_ratios(policy: PairScores, reference: PairScores | None) -> tuple[Tensor, Tensor]:
+    """log pi(y|x) - log pi_ref(y|x) of both sides, (B,) each, nats; raises ValueError without a reference."""
+    if reference is None:
+        raise ValueError(
+            "this objective compares the policy with a reference, but no reference scores were given: "
+            "set model.reference, or choose a reference-free objective such as SimPO"
+        )
+    return policy.chosen.logps - reference.chosen.logps, policy.rejected.logps - reference.rejected.logps
+
+
+def require(condition: bool, key: str, value: object, allowed: str) -> None:
+    """Refuse a bad number of an objective in one sentence that names the key and the range."""
+    if not condition:
+        raise ValueError(f"{key} is {value!r}, but must be {allowed}")
