@@ -87,7 +87,7 @@ class ExampleMetrics(pl.Callback):
     def _log(
         self, stage: str, trainer: pl.Trainer, step: int
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        columns = self.tables[stage].compute()
+        columns = self.tables[stage].columns()
         self.tables[stage].reset()
         scalars = {f"{name}/{stage}": value for name, value in self.scalars(columns).items()}
         for logger in trainer.loggers if scalars else []:

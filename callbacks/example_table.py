@@ -35,12 +35,15 @@ class ExampleTable(Metric):
         self.rows.append(torch.where(real, rows, -1))
         self.values.append(torch.stack([column.detach().float() for column in columns.values()], -1))
 
-    def compute(self) -> dict[str, Tensor]:
-        """name -> (n,) float64 values on the CPU, sorted by row; the row numbers themselves as "row" (int64)."""
+    def compute(self) -> Tensor:
+        """(n, 1 + columns) float64 on the CPU: row number and values of all examples, sorted by row."""
         # Lists before they are synchronised, tensors after; both mean the same.
-        rows = torch.cat([*self.rows]).reshape(-1).cpu()
-        values = torch.cat([*self.values]).reshape(-1, len(self.names)).cpu().double()
-        order = torch.argsort(rows, stable=True)
-        order = order[rows[order] >= 0]
-        columns = {name: values[order, i] for i, name in enumerate(self.names)}
-        return {"row": rows[order], **columns}
+        rows = torch.cat([*self.rows]).reshape(-1, 1).cpu().double()
+        values = torch.cat([*self.values]).reshape(len(rows), -1).cpu().double()
+        table = torch.cat([rows, values], -1)
+        order = torch.argsort(rows.flatten(), stable=True)
+        return table[order][rows[order].flatten() >= 0]
+
+    def columns(self) -> dict[str, Tensor]:
+        """name -> (n,) values of all examples of all processes, sorted by row; row numbers as "row"."""
+        return dict(zip(("row", *self.names), self.compute().unbind(-1), strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lit_pref.console import say
+from torch import Tensor
 
 from .displacement import displacement
 from .example_table import ExampleTable
@@ -37,12 +38,16 @@ class Predictions(pl.Callback):
         self.table.to(pl_module.device).update(batch.rows, batch.real, columns)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        columns = self.table.compute()
+        columns = self.table.columns()
         self.table.reset()
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / self.filename
         with path.open("w") as file:
-            for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+            for values in zip(*(_plain(name, column) for name, column in columns.items()), strict=True):
                 file.write(json.dumps(dict(zip(columns, values, strict=True))) + "\n")
         say(f"Scores of {len(columns['row']):,} pairs: {path}")
+
+
+def _plain(name: str, column: Tensor) -> list[int] | list[float]:
+    return column.long().tolist() if name == "row" or name.endswith("_tokens") else column.tolist()

@@ -20,7 +20,7 @@ from .adapters import LoRA, with_adapters
 from .errors import ConfigError, SetupError
 
 #: bfloat16 keeps 8 significant bits, so half a unit in the last place of a weight in [2^e, 2^(e+1)) is 2^(e-8).
-BFLOAT16_HALF_ULP = 2.0**-8
+BFLOAT16_HALF_ULP = -8.0
 
 
 @dataclass
@@ -143,7 +143,7 @@ def share_kept_by_rounding(model: nn.Module, learning_rate: float) -> float:
             total += weight.numel()
             if weight.dtype == torch.bfloat16:
                 exponent = torch.frexp(weight.detach().float())[1] - 1  # frexp's mantissa lies in [0.5, 1)
-                half_ulp = torch.ldexp(torch.full((), BFLOAT16_HALF_ULP), exponent)
+                half_ulp = torch.exp2(exponent + BFLOAT16_HALF_ULP)
                 kept += int((learning_rate < half_ulp).sum())
     return kept / total if total else 0.0
 

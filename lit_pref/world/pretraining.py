@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 192  # about 130k parameters: seconds on one core, yet it learns
+WIDTH, LAYERS, HEADS, FEED_FORWARD = (
+    64,
+    2,
+    4,
+    192,
+)  # about 130k parameters: seconds on one core, yet it learns
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 WARMUP_STEPS = 30
