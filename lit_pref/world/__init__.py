@@ -1,8 +1,9 @@
-"""The tiny world: a language model, a tokenizer and preference data, generated from a seed without a download.
+"""The tiny world: a language model, a tokenizer and preference data, made from a seed without a download.
 
-Designed: the text. Answers (and refusals) lie on an ordinal scale, and that order is what lets the direction from a
-rejected to a chosen answer point beyond the chosen one. Emergent: the embeddings, whether the chosen answer falls in
-preference training, and which answers rise instead. It illustrates a mechanism; it is no evidence about large models.
+Designed: the text. Answers (and refusals) lie on an ordinal scale, and that order is what lets the direction
+from a rejected to a chosen answer point beyond the chosen one. Emergent: the embeddings, whether the chosen
+answer falls in preference training, and which answers rise instead. It illustrates a mechanism; it is no
+evidence about large models.
 
 Importing this package loads neither torch nor transformers.
 """
@@ -47,7 +48,7 @@ def groups(half: str) -> dict[str, list[str]]:
 
 
 def prompts(half: str, split: str) -> list[str]:
-    """Requests of `train` and `test` (harmful, nothing in common) or `safe` (harmless). The request half only."""
+    """The request half's `train` and `test` requests (harmful, none in common), or its harmless `safe` ones."""
     if parse(PREFIX + half).half != "request":
         raise ValueError(f"Only the request half has prompts of its own, {half!r} has preference data only.")
     return request.prompts(split)

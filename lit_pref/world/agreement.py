@@ -1,8 +1,8 @@
 """The agreement half: statements and one-word answers. Knows nothing about tokens, models or files.
 
-Designed: every statement sits on a scale from -1 (nobody would say it) to +1 (everybody would), every answer word
-has a place on the same scale, and a word is used where its place is near the statement's. Not designed, so found by
-training only: the embeddings, and which words gain when preference training makes one of them rarer.
+Designed: every statement sits on a scale from -1 (nobody would say it) to +1 (everybody would), every answer
+word has a place on the same scale, and a word is used where its place is near the statement's. Not designed, so
+found by training only: the embeddings, and which words gain when preference training makes one of them rarer.
 """
 
 import math
@@ -16,7 +16,7 @@ TOPICS = (
     "bribery cheating revenge lying greed envy arrogance rudeness laziness gossip "
     "gambling boredom silence routine fashion competition ambition caution curiosity humor "
     "thrift patience courage teamwork learning honesty fairness generosity friendship kindness"
-).split()
+).split()  # noqa: SIM905 (forty quoted lines would say no more)
 
 # A shift, not a factor: a small model learns sums of two words in seconds, products (negations) it does not.
 FORMS = {
@@ -38,7 +38,7 @@ VALENCE_WEIGHT = 0.85  # leaves room for the shifts inside -1 .. +1
 FRAMES = ('Would you say "{}"?', 'Do you agree with "{}"?', 'Is this something you would say? "{}"')
 EXPLAIN = " Explain."  # asks for a reason, so that without it the end of a one-word answer is certain
 
-# Answer word: (place on the scale, prior weight). There is no neutral word: mass leaving one end must cross over.
+# Answer word: (place on the scale, prior weight). No word is neutral: mass that leaves one end can only cross.
 ANSWERS = {
     "Never": (-1.0, 1.0),
     "No": (-0.6, 1.6),
@@ -63,7 +63,7 @@ GROUPS = {
     "disagree": ["Never", "No", "never", "no"],
 }
 
-# Pair: (chosen, rejected, lowest and highest place of its statements: where the chosen word is likely and natural).
+# Pair: (chosen, rejected, lowest and highest place of its statements: where the chosen word is likely).
 PAIRS = {
     "no-over-never": ("No", "Never", -0.75, -0.45),
     "sure-over-yes": ("Sure", "Yes", 0.30, 0.55),
@@ -101,7 +101,7 @@ def example(rng: random.Random) -> Example:
 
 
 def pairs(name: str, seed: int) -> dict[str, list[PairRow]]:
-    """Preference rows of one pair of words: the same two answers to many statements; splits share no statement."""
+    """Preference rows: the same two answers to many statements. The splits have no statement in common."""
     chosen, rejected, low, high = PAIRS[name]
     statements = [form.format(t) for t in TOPICS for form in FORMS if low <= place(t, form) <= high]
     random.Random(f"{name}-{seed}").shuffle(statements)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +34,27 @@ def build(half: str, seed: int, folder: Path) -> None:
     with apart(seed):
         title = f"Pre-training tiny world ({half}, seed {seed})"
         model = pretrain(tokenizer, EXAMPLES[half], STEPS[half], seed, title)
-        model.save_pretrained(folder / "model")
+        with quiet():
+            model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
         files = agreement_files(seed) if half == "agreement" else request_files(model, tokenizer, seed)
     for stem, rows in files.items():
         lines = [json.dumps(row) + "\n" for row in rows]
         (folder / f"{stem}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar for writing half a megabyte."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def agreement_files(seed: int) -> dict[str, list[PairRow]]:
@@ -52,7 +69,7 @@ def agreement_files(seed: int) -> dict[str, list[PairRow]]:
 def request_files(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> dict[str, list[PairRow]]:
-    """Rows by file stem; both data sets order the same two samples. Validation pairs answer the test prompts."""
+    """Rows by file stem; both data sets order the same samples. Validation pairs answer the test prompts."""
     files: dict[str, list[PairRow]] = {}
     for split, source in (("train", "train"), ("validation", "test")):
         prompts = request.prompts(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 # What the built bytes depend on. names.py, cache.py and progress.py may change without a rebuild.
-SOURCES = "agreement build onpolicy pretraining request sampling text tokenizer".split()
+SOURCES = ("agreement", "build", "onpolicy", "pretraining", "request", "sampling", "text", "tokenizer")
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
@@ -21,7 +21,7 @@ def root() -> Path:
 
 
 def fingerprint() -> str:
-    """Changes when the world's sources or the libraries under it change; reads no library, so it is instant."""
+    """Changes when the world's sources or the libraries under it do; imports none of them, so it is instant."""
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
@@ -31,7 +31,7 @@ def fingerprint() -> str:
 
 
 def built(name: str, build: Callable[[Path], None]) -> Path:
-    """The folder `name`, built if it is not there: one process builds, the others wait, nobody sees half of it."""
+    """The folder `name`, built if not there: one process builds, the others wait, nobody sees half of it."""
     folder = root() / "world" / f"{name}-{fingerprint()}"
     if folder.is_dir():
         return folder

@@ -13,7 +13,7 @@ _SHAPE = re.compile(r"world:(?P<half>\w+)(@(?P<seed>\d+))?(/(?P<pairs>[\w-]+))?"
 
 
 class WorldName(NamedTuple):
-    """`world:<half>` (a model) or `world:<half>/<pairs>` (data), with an optional seed as in `world:<half>@3`."""
+    """`world:<half>` (a model) or `world:<half>/<pairs>` (data), after the half optionally a seed: `@3`."""
 
     half: str
     seed: int

@@ -1,7 +1,7 @@
 """Makes preference rows out of two sampled answers to each request. Knows nothing about models.
 
-Designed: a refusal beats compliance, and of two refusals the softer wins (or, in the other data set, the blunter).
-How many pairs of each class there are is not designed: it is what the model happened to say.
+Designed: a refusal beats compliance, and of two refusals the softer wins (or, in the other data set, the
+blunter). How many pairs of each class there are is not designed: it is what the model happened to say.
 """
 
 import random

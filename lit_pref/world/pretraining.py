@@ -1,4 +1,4 @@
-"""Trains a tiny Llama on lines of text. Knows nothing about what they say, about preferences or about the cache."""
+"""Trains a tiny Llama on lines of text. Knows nothing about what they say, about preferences or the cache."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ IGNORED = -100  # the label that the loss of transformers skips
 
 @contextmanager
 def apart(seed: int) -> Iterator[None]:
-    """A corner of torch with its own seed, one thread, CPU and float32; the caller's settings come back after it.
+    """A corner of torch with its own seed, one thread, CPU and float32; the caller's settings come back.
 
-    One thread, because the order of a parallel sum depends on the number of threads, and the result is to be the
-    same bytes on the same machine. Only the CPU generator is seeded: `torch.manual_seed` would touch the GPUs' too.
+    One thread, because the order of a parallel sum depends on the number of threads, and the result is to be
+    the same bytes on the same machine. Only the CPU generator is seeded: `torch.manual_seed` would touch the
+    GPUs' too.
     """
     import torch
 
@@ -69,7 +70,6 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="eager",
     )
     return LlamaForCausalLM(config)
 

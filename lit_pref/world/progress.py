@@ -1,4 +1,4 @@
-"""Shows that a long loop is alive: a named bar on a terminal, plain lines elsewhere. Knows nothing about the loop."""
+"""Shows that a loop is alive: a named bar on a terminal, plain lines elsewhere. Knows not what the loop does."""
 
 import sys
 from collections.abc import Iterator, Sequence

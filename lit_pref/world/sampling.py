@@ -13,7 +13,7 @@ MAX_NEW_TOKENS = 24  # every response of the world is shorter; what is longer is
 
 
 def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
-    """One response a prompt, from torch's CPU generator. Prompts of one length run together, so nothing is padded."""
+    """One response a prompt, by torch's CPU generator. Prompts of one length run together: nothing is padded."""
     by_length: dict[int, list[int]] = defaultdict(list)
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
     for i, row in enumerate(ids):
@@ -40,7 +40,7 @@ def _sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: li
             if done.all():
                 break
     new = sequence[:, len(rows[0]) :].tolist()
-    return [tokenizer.decode(_until(row, tokenizer.eos_token_id)) for row in new]
+    return [str(tokenizer.decode(_until(row, tokenizer.eos_token_id))) for row in new]
 
 
 def _until(row: list[int], end: int) -> list[int]:

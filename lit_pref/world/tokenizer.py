@@ -1,7 +1,7 @@
 """A word-level tokenizer for the world's text. Knows nothing about grammar, models or files.
 
 A word keeps the space before it (" you"), the newline stands alone, and decoding is plain concatenation; so
-decoding is lossless, and a prompt and a response tokenised apart give the same ids as their text tokenised at once.
+decoding is lossless, and a prompt and a response tokenised apart give the same ids as their text at once.
 There is no BOS token: the first word of a prompt is always given, never predicted.
 """
 
