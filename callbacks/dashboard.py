@@ -19,9 +19,7 @@ LAYOUT = {
             "displacement/chosen/train", "displacement/rejected/train", "displacement/margin/train"
         ),
         "share of pairs": _chart("displacement/share_displaced/val", "displacement/accuracies/val"),
-        "chosen, all pairs and worst tenth (nats)": _chart(
-            "displacement/chosen/val", "displacement/worst_decile/val"
-        ),
+        "chosen, all pairs and worst tenth (nats)": _chart("displacement/chosen/val", "displacement/worst_decile/val"),
     },
     "Objective": {
         "loss": _chart("loss/train", "loss/val"),

@@ -9,11 +9,12 @@ from math import ceil
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
+
 from lit_pref.console import say
 from lit_pref.errors import ConfigError
 from lit_pref.references import NoReference
 from objectives import PairScores
-from torch import Tensor
 
 from .example_metrics import ExampleMetrics
 
@@ -58,9 +59,7 @@ def displacement_sentences(scalars: dict[str, float], pairs: int) -> str:
         f"The rejected log-probability {_moved(rejected)}; the margin {_moved(margin)}.",
     ]
     if chosen < 0 < margin:
-        lines.append(
-            "This is likelihood displacement: the margin grew while the chosen responses became less likely."
-        )
+        lines.append("This is likelihood displacement: the margin grew while the chosen responses became less likely.")
     return "\n".join(lines)
 
 
@@ -81,7 +80,8 @@ class Displacement(ExampleMetrics):
                 "the Displacement callback measures against a reference, but model.reference is NoReference.\n"
                 "  Fix: remove the callback, or set model.reference to lit_pref.references.FrozenModel."
             )
-        pl_module.watch_reference |= self.train  # type: ignore[assignment]
+        if self.train:
+            pl_module.watch_reference = True  # type: ignore[assignment]
 
     def columns(self, outputs: Mapping[str, Any]) -> dict[str, Tensor]:
         return displacement(outputs["policy"], outputs["reference"])

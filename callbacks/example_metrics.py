@@ -49,7 +49,8 @@ class ExampleMetrics(pl.Callback):
         if trainer.global_step == self._stepped:
             return  # within an accumulation group
         self._stepped = trainer.global_step
-        if (trainer.global_step - 1) % trainer.log_every_n_steps == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (trainer.global_step - 1) % every == 0:
             self._log("train", trainer, trainer.global_step - 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,9 +85,7 @@ class ExampleMetrics(pl.Callback):
         table = self.tables[stage].to(pl_module.device)
         table.update(batch.rows, batch.real, self.columns(outputs))
 
-    def _log(
-        self, stage: str, trainer: pl.Trainer, step: int
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+    def _log(self, stage: str, trainer: pl.Trainer, step: int) -> tuple[dict[str, float], dict[str, Tensor]]:
         columns = self.tables[stage].columns()
         self.tables[stage].reset()
         scalars = {f"{name}/{stage}": value for name, value in self.scalars(columns).items()}

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 
 class ExampleTable(Metric):
@@ -37,9 +38,8 @@ class ExampleTable(Metric):
 
     def compute(self) -> Tensor:
         """(n, 1 + columns) float64 on the CPU: row number and values of all examples, sorted by row."""
-        # Lists before they are synchronised, tensors after; both mean the same.
-        rows = torch.cat([*self.rows]).reshape(-1, 1).cpu().double()
-        values = torch.cat([*self.values]).reshape(len(rows), -1).cpu().double()
+        rows = dim_zero_cat(self.rows).reshape(-1, 1).cpu().double()
+        values = dim_zero_cat(self.values).cpu().double()
         table = torch.cat([rows, values], -1)
         order = torch.argsort(rows.flatten(), stable=True)
         return table[order][rows[order].flatten() >= 0]

@@ -8,9 +8,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
+
 from lit_pref.console import say
 from lit_pref.scoring import first_token_probs
-from torch import Tensor
 
 
 def largest_changes(before: Tensor, after: Tensor, count: int) -> tuple[list[tuple[int, float]], ...]:
@@ -50,12 +51,18 @@ class MassShift(pl.Callback):
         self.before = state_dict["before"]
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *args: Any,
     ) -> None:
         if batch_idx >= self.max_batches or trainer.sanity_checking:
             return
         with trainer.precision_plugin.val_step_context():
-            probs = first_token_probs(pl_module.policy, batch)  # (B, V)
+            probs = first_token_probs(pl_module.policy, batch)  # type: ignore[arg-type] # (B, V)
         real = batch.real.unsqueeze(-1)
         total = torch.cat([torch.where(real, probs, 0.0), real.to(probs.dtype)], -1).sum(0)  # (V + 1,)
         self._sum = total if self._sum is None else self._sum + total
@@ -63,7 +70,7 @@ class MassShift(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._sum is None:
             return
-        total = trainer.strategy.reduce(self._sum, reduce_op="sum").cpu()  # type: ignore[union-attr]
+        total = trainer.strategy.reduce(self._sum, reduce_op="sum").cpu()
         self._sum = None
         self.after = total[:-1] / total[-1]
         if self.before is None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
-from lit_pref.batch import Pair
 from torch import Tensor
+
+from lit_pref.batch import Pair
 
 from .displacement import displacement
 from .example_metrics import ExampleMetrics

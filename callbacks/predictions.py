@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lit_pref.console import say
 from torch import Tensor
+
+from lit_pref.console import say
 
 from .displacement import displacement
 from .example_table import ExampleTable

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from objectives import ObjectiveOutput, PairScores
 from torch import Tensor
+
+from objectives import ObjectiveOutput, PairScores
 
 from .example_metrics import ExampleMetrics
 

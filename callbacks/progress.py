@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
+
 from lit_pref.console import say
 
 
@@ -29,16 +30,32 @@ class PlainProgress(ProgressBar):
         total = int(trainer.num_training_batches)
         metrics = {k: v for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
         text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if isinstance(v, float))
-        self._line(f"Training: epoch {trainer.current_epoch}, batch {batch_idx + 1}/{total}, {text}", batch_idx, total)
+        self._line(
+            f"Training: epoch {trainer.current_epoch}, batch {batch_idx + 1}/{total}, {text}",
+            batch_idx,
+            total,
+        )
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *args: Any,
     ) -> None:
         total = int(sum(trainer.num_val_batches))
         self._line(f"Validation: batch {batch_idx + 1}/{total}", batch_idx, total)
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *args: Any,
     ) -> None:
         total = int(sum(trainer.num_predict_batches))
         self._line(f"Scoring: batch {batch_idx + 1}/{total}", batch_idx, total)

@@ -7,14 +7,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import callbacks  # noqa: F401, short class names resolve to what is imported
 import lightning.pytorch as pl
-import objectives  # noqa: F401
 import torch
-from callbacks import PlainProgress
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+import callbacks  # noqa: F401, short class names resolve to what is imported
+import objectives  # noqa: F401
+from callbacks import PlainProgress
 
 from .console import say
 from .data.datamodule import PreferenceData
@@ -65,7 +66,9 @@ class PrefCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         settings = self._get(self.config_init, "trainer")
         if settings.get("use_distributed_sampler"):
-            raise ConfigError("trainer.use_distributed_sampler: pairs are dealt out by lit-pref itself; set it to false")
+            raise ConfigError(
+                "trainer.use_distributed_sampler: pairs are dealt out by lit-pref itself; set it to false"
+            )
         run: RunFolder = self._get(self.config_init, "run")
         folder = run.claim()
         say(f"Run folder: {folder}")

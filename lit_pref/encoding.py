@@ -54,9 +54,7 @@ class Encoder:
         for i, r in enumerate(rendered):
             yield from self._pair(r, *ids[3 * i : 3 * i + 3])
 
-    def _pair(
-        self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]
-    ) -> Iterator[Pair | Problem]:
+    def _pair(self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]) -> Iterator[Pair | Problem]:
         spelled = [part for part in (r.prompt, r.chosen, r.rejected) if self._spells_special(part)]
         if spelled:
             prompt, chosen, rejected = map(self._guarded, (r.prompt, r.chosen, r.rejected))
@@ -94,9 +92,7 @@ class Encoder:
             )  # fmt: skip
             return
         row = r.row
-        yield Pair(
-            row.number, prompt, chosen[:room], rejected[:room], row.chosen_reward, row.rejected_reward
-        )
+        yield Pair(row.number, prompt, chosen[:room], rejected[:room], row.chosen_reward, row.rejected_reward)
 
     def _open(self, prompt: list[int]) -> list[int]:
         """Begin-of-sequence first; an empty prompt still needs one token to predict the first response token."""
@@ -120,7 +116,7 @@ class Encoder:
         for match in self.render.special.finditer(part.text):
             if not any(a < match.end() and match.start() < b for a, b in spans):
                 ids += self._plain(part.text[start : match.start()])
-                ids.append(self.tokenizer.convert_tokens_to_ids(match.group()))
+                ids.append(int(self.tokenizer.get_vocab()[match.group()]))
                 start = match.end()
         return ids + self._plain(part.text[start:])
 

@@ -99,9 +99,7 @@ class CausalLM:
             raise SetupError(_not_loaded("model", self.path, error)) from error
 
 
-def load_tokenizer(
-    path: str, revision: str | None = None, trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a local folder, a hub name or a tiny-world model.
 
     Where the tokenizer's own files name no end-of-sequence token, the one of the model's config is used.

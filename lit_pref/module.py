@@ -6,8 +6,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning_utilities.core.apply_func import apply_to_collection
-from objectives import Objective, ObjectiveOutput, PairScores
 from torch import Tensor, nn
+
+from objectives import Objective, ObjectiveOutput, PairScores
 
 from .batch import PreferenceBatch
 from .models import CausalLM, share_kept_by_rounding
@@ -77,7 +78,7 @@ class PreferenceModule(pl.LightningModule):
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The policy's weights; the reference is read from its own source and never stored."""
         state = super().state_dict(*args, **kwargs)
         return {key: value for key, value in state.items() if not key.startswith(REFERENCE_PREFIX)}
@@ -89,6 +90,7 @@ class PreferenceModule(pl.LightningModule):
 
     def _step(self, batch: PreferenceBatch, with_reference: bool) -> dict[str, Any]:
         policy = self(batch)
+        assert self.policy is not None
         reference = self.reference.score(self.policy, batch) if with_reference else None
         output: ObjectiveOutput = self.objective(policy, reference)
         return {"policy": policy, "reference": reference, "output": output, "batch": batch}
@@ -100,7 +102,8 @@ class PreferenceModule(pl.LightningModule):
         that every pair weighs the same whatever batch it fell into.
         """
         accumulate = self.trainer.accumulate_grad_batches
-        counts = self.trainer.train_dataloader.sampler.pair_counts[: self.trainer.num_training_batches]
+        loader: Any = self.trainer.train_dataloader
+        counts = loader.sampler.pair_counts[: self.trainer.num_training_batches]
         scale = accumulate * self.trainer.world_size / pairs_per_step(counts, batch_idx, accumulate)
         return torch.where(batch.real, output.losses, 0.0).sum() * scale
 

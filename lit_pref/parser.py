@@ -11,17 +11,18 @@ import sys
 from typing import Any, NoReturn
 
 import jsonargparse._typehints as typehints
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import ActionConfigFile
 from jsonargparse._typehints import subclass_spec_as_namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
+
 from objectives import Objective
 
 from .references import Reference
 
 CALLBACKS = "trainer.callbacks"
 #: Key of a class choice -> the class whose subclasses may be named there.
-CHOICES: dict[str, type] = {"objective": Objective, "reference": Reference, "callbacks": Callback}
+CHOICES: dict[str, type[Any]] = {"objective": Objective, "reference": Reference, "callbacks": Callback}
 
 
 def forget_arguments_of_other_class(_parser: Any, previous: Any, value: Any) -> None:
@@ -42,7 +43,7 @@ typehints.discard_init_args_on_class_path_change = forget_arguments_of_other_cla
 class ConfigFile(ActionConfigFile):
     """``--config FILE``: later files add to the callbacks of earlier ones; an empty list clears them."""
 
-    def __call__(self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         before = cfg.get(CALLBACKS)
         super().__call__(parser, cfg, values, option_string)
         after = cfg.get(CALLBACKS)
@@ -118,8 +119,8 @@ def _wrong_class(message: str) -> str:
     return f"there is no class {(match[1] or match[2])!r}" if match else "there is no such class"
 
 
-def _subclasses(base: type) -> set[str]:
-    found = set()
+def _subclasses(base: type[Any]) -> set[str]:
+    found: set[str] = set()
     for subclass in base.__subclasses__():
         found |= _subclasses(subclass)
         if not subclass.__name__.startswith("_"):

@@ -4,8 +4,9 @@ A reference is a module beside the policy, so that a strategy moves and shards i
 """
 
 import torch
-from objectives import PairScores
 from torch import nn
+
+from objectives import PairScores
 
 from .batch import PreferenceBatch
 from .errors import ConfigError

@@ -72,7 +72,11 @@ class Renderer:
         if isinstance(row.prompt, str) and isinstance(row.chosen, str) and self.template.format == "auto":
             prompt = Part(self.template.plain.replace("{prompt}", row.prompt), [row.prompt])
             return Rendered(
-                row, prompt, Part(str(row.chosen), [str(row.chosen)]), Part(str(row.rejected), [str(row.rejected)]), True
+                row,
+                prompt,
+                Part(str(row.chosen), [str(row.chosen)]),
+                Part(str(row.rejected), [str(row.rejected)]),
+                True,
             )
         return self._chat(row)
 
@@ -85,8 +89,10 @@ class Renderer:
             if not full.startswith(prompt_text):
                 return "the chat template renders the prompt differently when a response follows it"
             parts.append(Part(self._end(full[len(prompt_text) :]), [m["content"] for m in response]))
+        chosen, rejected = parts
         ended = all(self._ends_in_special(part.text) for part in parts)
-        return Rendered(row, Part(prompt_text, [m["content"] for m in prompt]), *parts, append_eos=not ended)
+        contents = [message["content"] for message in prompt]
+        return Rendered(row, Part(prompt_text, contents), chosen, rejected, append_eos=not ended)
 
     def _apply(self, messages: list[Message], **options: Any) -> str:
         if self.template.chat is None and self.tokenizer.chat_template is None:
@@ -95,9 +101,7 @@ class Renderer:
                 "  Fix: give one as data.template.chat (Jinja), or use the tokenizer of an instruction-tuned model."
             )
         return str(
-            self.tokenizer.apply_chat_template(
-                messages, chat_template=self.template.chat, tokenize=False, **options
-            )
+            self.tokenizer.apply_chat_template(messages, chat_template=self.template.chat, tokenize=False, **options)
         )
 
     def _end(self, text: str) -> str:
@@ -105,10 +109,7 @@ class Renderer:
         return text.rstrip() if self._ends_in_special(text.rstrip()) else text
 
     def _ends_in_special(self, text: str) -> bool:
-        last = None
-        for last in self.special.finditer(text):
-            pass
-        return last is not None and last.end() == len(text)
+        return any(match.end() == len(text) for match in self.special.finditer(text))
 
 
 def _messages(text: str | list[Message], role: str) -> list[Message]:

@@ -30,7 +30,7 @@ class RunFolder:
         Raises:
             SetupError: the folder cannot be made.
         """
-        if rank_zero_only.rank not in (0, None):
+        if getattr(rank_zero_only, "rank", 0) not in (0, None):
             return Path(os.environ.get(VARIABLE, Path(self.root) / self.name))
         base = Path(self.root).expanduser() / self.name
         number = 0

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from objectives import PairScores, SequenceScores
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from objectives import PairScores, SequenceScores
 
 from .batch import PreferenceBatch
 

@@ -20,7 +20,10 @@ class WeightedSum(Objective):
         super().__init__()
         require(len(objectives) > 0, "objectives", [], "at least one objective")
         require(
-            len(weights) == len(objectives), "weights", weights, f"{len(objectives)} numbers, one an objective"
+            len(weights) == len(objectives),
+            "weights",
+            weights,
+            f"{len(objectives)} numbers, one an objective",
         )
         require(all(map(torch.isfinite, torch.tensor(weights))), "weights", weights, "finite numbers")
         self.objectives = nn.ModuleList(objectives)

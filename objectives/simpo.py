@@ -34,9 +34,7 @@ class SimPO(Objective):
 
     needs_reference = False
 
-    def __init__(
-        self, beta: float = 2.0, gamma_beta_ratio: float | None = None, gamma: float | None = None
-    ) -> None:
+    def __init__(self, beta: float = 2.0, gamma_beta_ratio: float | None = None, gamma: float | None = None) -> None:
         super().__init__()
         require(0 < beta < float("inf"), "beta", beta, "a positive number")
         if gamma is not None and gamma_beta_ratio is not None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from lit_pref.batch import Pair
-from objectives import PairScores, SequenceScores
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,6 +15,9 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+
+from lit_pref.batch import Pair
+from objectives import PairScores, SequenceScores
 
 torch.set_num_threads(1)
 
@@ -31,7 +32,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "qwen3": {"head_dim": 8},
     # Soft-caps so low that a path without them could not pass.
-    "gemma2": {"head_dim": 8, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0, "sliding_window": 8},
+    "gemma2": {
+        "head_dim": 8,
+        "final_logit_softcapping": 2.0,
+        "attn_logit_softcapping": 5.0,
+        "sliding_window": 8,
+    },
     "olmo": {},
     "gpt_neox": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
@@ -63,7 +69,8 @@ def tokenizer() -> PreTrainedTokenizerBase:
     text = ["The quick brown fox jumps over the lazy dog. Would you say yes or no? I would rather not."] * 4
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        text, trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        text,
+        trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     fast = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
@@ -77,10 +84,22 @@ def small_config() -> Callable[..., Any]:
     """A config of an architecture with 2 layers, 32 hidden units and the vocabulary of ``tokenizer``."""
 
     def make(name: str, **changes: Any) -> Any:
-        values = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
-        values |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 2}
+        values = {
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_attention_heads": 4,
+        }
+        values |= {
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "pad_token_id": 0,
+            "eos_token_id": 2,
+        }
         values = {} if name == "gpt2" else values
-        return AutoConfig.for_model(name, **{**values, "vocab_size": VOCAB, "bos_token_id": 1, **SMALL[name], **changes})
+        return AutoConfig.for_model(
+            name, **{**values, "vocab_size": VOCAB, "bos_token_id": 1, **SMALL[name], **changes}
+        )
 
     return make
 
@@ -135,7 +154,11 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty valid rows of prompt, chosen, rejected."""
     path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     rows = [
-        {"prompt": f"Would you say number {i}?", "chosen": f" yes, {i} times", "rejected": f" no{' no' * (i % 5)}"}
+        {
+            "prompt": f"Would you say number {i}?",
+            "chosen": f" yes, {i} times",
+            "rejected": f" no{' no' * (i % 5)}",
+        }
         for i in range(40)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -146,7 +169,9 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_scores() -> Callable[..., PairScores]:
     """PairScores from lists of log-probabilities and lengths."""
 
-    def make(chosen: Any, rejected: Any, chosen_lengths: Any = None, rejected_lengths: Any = None, **kw: Any) -> PairScores:
+    def make(
+        chosen: Any, rejected: Any, chosen_lengths: Any = None, rejected_lengths: Any = None, **kw: Any
+    ) -> PairScores:
         def side(logps: Any, lengths: Any) -> SequenceScores:
             logps = torch.as_tensor(logps, **kw)
             lengths = torch.ones(len(logps), dtype=torch.int64) if lengths is None else torch.as_tensor(lengths)

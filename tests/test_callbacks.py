@@ -8,10 +8,19 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from callbacks import Dashboard, Displacement, ExampleTable, MassShift, MovedRows, PreferenceMetrics, ValidateEnds
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from callbacks import (
+    Dashboard,
+    Displacement,
+    ExampleTable,
+    MassShift,
+    MovedRows,
+    PreferenceMetrics,
+    ValidateEnds,
+)
 from callbacks.displacement import displacement, displacement_scalars, displacement_sentences
 from callbacks.mass_shift import largest_changes
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lit_pref.data.datamodule import PreferenceData
 from lit_pref.errors import ConfigError
 from lit_pref.models import CausalLM
@@ -21,13 +30,20 @@ from objectives import DPO, Objective, SimPO
 
 
 def run(
-    folder: Path, pairs: Path, root: Path, *callbacks: pl.Callback, objective: Objective | None = None, **options: Any
+    folder: Path,
+    pairs: Path,
+    root: Path,
+    *callbacks: pl.Callback,
+    objective: Objective | None = None,
+    **options: Any,
 ) -> tuple[pl.Trainer, PreferenceModule]:
     batch_size = options.pop("batch_size", 4)
     module = PreferenceModule(
         CausalLM(str(folder)), objective or DPO(), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3)
     )
-    data = PreferenceData(str(pairs), batch_size=batch_size, val_batch_size=options.pop("val_batch_size", 3), val_size=7)
+    data = PreferenceData(
+        str(pairs), batch_size=batch_size, val_batch_size=options.pop("val_batch_size", 3), val_size=7
+    )
     loggers = [CSVLogger(root, name="", version=""), TensorBoardLogger(root, name="", version="")]
     trainer = pl.Trainer(
         **{"max_steps": 6, "log_every_n_steps": 1, "val_check_interval": 3, **options}, accelerator="cpu",
@@ -48,7 +64,8 @@ def curve(root: Path, tag: str) -> dict[int, float]:
 
 def test_displacement_by_hand(make_scores: Any) -> None:
     values = displacement(
-        make_scores([-10.0, -4.0], [-6.0, -9.0], [5, 2], [3, 3]), make_scores([-8.0, -6.0], [-3.0, -9.0], [5, 2], [3, 3])
+        make_scores([-10.0, -4.0], [-6.0, -9.0], [5, 2], [3, 3]),
+        make_scores([-8.0, -6.0], [-3.0, -9.0], [5, 2], [3, 3]),
     )
     assert {name: column.tolist() for name, column in values.items()} == {
         "chosen": [-2.0, 2.0],
@@ -128,7 +145,9 @@ def test_curves_start_at_zero_and_end_at_the_last_step(model_folder: Path, pairs
     assert set(curve(tmp_path, "data/pairs/val").values()) == {7.0}
 
 
-def test_validation_numbers_do_not_depend_on_the_batch_size(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+def test_validation_numbers_do_not_depend_on_the_batch_size(
+    model_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
     for name, size in (("a", 7), ("b", 2)):
         run(model_folder, pairs_file, tmp_path / name, ValidateEnds(), Displacement(), val_batch_size=size)
     for tag in ("chosen", "share_displaced", "worst_decile", "chosen_per_token"):
@@ -139,13 +158,29 @@ def test_validation_numbers_do_not_depend_on_the_batch_size(model_folder: Path, 
 def test_training_numbers_are_over_all_examples_since_the_last_ones(
     model_folder: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
-    run(model_folder, pairs_file, tmp_path, PreferenceMetrics(), log_every_n_steps=3, max_steps=8, max_epochs=-1)
+    run(
+        model_folder,
+        pairs_file,
+        tmp_path,
+        PreferenceMetrics(),
+        log_every_n_steps=3,
+        max_steps=8,
+        max_epochs=-1,
+    )
     pairs = curve(tmp_path, "data/pairs/train")
     assert pairs == {0: 4, 3: 12, 6: 12, 7: 4}
 
 
 def test_accumulated_micro_batches_are_one_measurement(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
-    run(model_folder, pairs_file, tmp_path, PreferenceMetrics(), max_steps=3, accumulate_grad_batches=3, val_check_interval=1.0)
+    run(
+        model_folder,
+        pairs_file,
+        tmp_path,
+        PreferenceMetrics(),
+        max_steps=3,
+        accumulate_grad_batches=3,
+        val_check_interval=1.0,
+    )
     assert curve(tmp_path, "data/pairs/train") == {0: 12, 1: 12, 2: 9}  # 33 pairs in micro-batches of 4
 
 
@@ -179,7 +214,16 @@ def test_displacement_without_a_reference_is_refused(model_folder: Path, pairs_f
 def test_the_run_closes_with_sentences(
     model_folder: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(model_folder, pairs_file, tmp_path, ValidateEnds(), Displacement(), MassShift(), max_epochs=4, max_steps=-1)
+    run(
+        model_folder,
+        pairs_file,
+        tmp_path,
+        ValidateEnds(),
+        Displacement(),
+        MassShift(),
+        max_epochs=4,
+        max_steps=-1,
+    )
     said = capsys.readouterr().out
     change = list(curve(tmp_path, "displacement/chosen/val").values())[-1]
     assert f"chosen log-probability {'fell' if change < 0 else 'rose'} by {abs(change):.1f} nats" in said
@@ -192,16 +236,23 @@ def test_mass_shift_keeps_its_start_through_a_checkpoint() -> None:
     assert shift.state_dict()["before"].tolist() == [0.5, 0.5]
 
 
-def test_tensorboard_holds_scalars_layout_and_escaped_text(
-    model_folder: Path, tokenizer: Any, tmp_path: Path
-) -> None:
+def test_tensorboard_holds_scalars_layout_and_escaped_text(model_folder: Path, tokenizer: Any, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     hostile = "![x](http://example.org/a.png) <script>alert(1)</script>"
     path = tmp_path / "pairs.jsonl"
     row = '{"prompt": "p%d", "chosen": "%s", "rejected": "no"}\n'
     path.write_text("".join(row % (i, hostile) for i in range(20)))
-    run(model_folder, path, tmp_path, ValidateEnds(), Displacement(), PreferenceMetrics(), MovedRows(2), Dashboard())
+    run(
+        model_folder,
+        path,
+        tmp_path,
+        ValidateEnds(),
+        Displacement(),
+        PreferenceMetrics(),
+        MovedRows(2),
+        Dashboard(),
+    )
     events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     tags = events.Tags()
     assert {"loss/train", "logps/chosen/val", "displacement/chosen/val", "rewards/margins/val"} <= set(tags["scalars"])

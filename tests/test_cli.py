@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+
 from lit_pref.cli import run as run_cli
 from lit_pref.runs import VARIABLE, RunFolder
 
@@ -87,7 +88,9 @@ def test_the_saved_config_runs_the_run_again_byte_for_byte(base: Path, tmp_path:
     second = tmp_path / "runs" / "t" / "version_1"
     assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
     assert (first / "config.yaml").read_bytes() == (second / "config.yaml").read_bytes()
-    weights = [torch.load(next((f / "checkpoints").iterdir()), weights_only=True)["state_dict"] for f in (first, second)]
+    weights = [
+        torch.load(next((f / "checkpoints").iterdir()), weights_only=True)["state_dict"] for f in (first, second)
+    ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
@@ -136,7 +139,10 @@ def test_run_folder_of_other_processes_is_the_first_ones(tmp_path: Path, monkeyp
 def test_no_argument_survives_a_change_of_class(how: str, parsed: Any, tmp_path: Path) -> None:
     """DPO(beta=0.2) in the base, then SimPO: its own beta is 2.0."""
     if how == "overlay":
-        args = ["-c", overlay(tmp_path, "o.yaml", {"model": {"objective": {"class_path": "objectives.SimPO"}}})]
+        args = [
+            "-c",
+            overlay(tmp_path, "o.yaml", {"model": {"objective": {"class_path": "objectives.SimPO"}}}),
+        ]
     else:
         args = ["--model.objective", "SimPO"]
     objective = parsed(*args)["model"]["objective"]
@@ -161,7 +167,13 @@ def test_an_overlay_adds_callbacks_and_replaces_those_of_its_class(parsed: Any, 
         {"class_path": "callbacks.Dashboard"},
     ]
     config = parsed("-c", overlay(tmp_path, "o.yaml", {"trainer": {"callbacks": added}}))
-    assert callback_names(config) == ["ValidateEnds", "Displacement", "PreferenceMetrics", "Predictions", "Dashboard"]
+    assert callback_names(config) == [
+        "ValidateEnds",
+        "Displacement",
+        "PreferenceMetrics",
+        "Predictions",
+        "Dashboard",
+    ]
     assert config["trainer"]["callbacks"][1]["init_args"]["train"] is False
 
 
@@ -178,7 +190,16 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
     forged = torch.load(checkpoint, weights_only=True)
     forged["hyper_parameters"] = {"objective": {"class_path": "objectives.DPO", "init_args": {"beta": 0.9}}}
     torch.save(forged, tmp_path / "forged.ckpt")
-    run_cli(["validate", "-c", str(base), "--ckpt_path", str(tmp_path / "forged.ckpt"), "--model.objective.beta=0.4"])
+    run_cli(
+        [
+            "validate",
+            "-c",
+            str(base),
+            "--ckpt_path",
+            str(tmp_path / "forged.ckpt"),
+            "--model.objective.beta=0.4",
+        ]
+    )
     saved = yaml.safe_load((tmp_path / "runs/t/version_1/config.yaml").read_text())
     assert saved["model"]["objective"]["init_args"]["beta"] == 0.4
 
@@ -258,7 +279,13 @@ def test_version_and_help_are_quick(tmp_path: Path) -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            subprocess.run(
+                command_line,
+                cwd=tmp_path,
+                check=True,
+                capture_output=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
             times.append(time.perf_counter() - start)
         return min(times)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from lit_pref.cli import run as run_cli
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -44,7 +45,10 @@ def test_an_objective_file_gives_its_numbers_after_any_other(name: str, capsys: 
         assert objective["init_args"] == arguments
     else:
         assert objective["init_args"]["weights"] == [1.0, 0.1]
-        assert [o["class_path"] for o in objective["init_args"]["objectives"]] == ["objectives.DPO", "objectives.SFT"]
+        assert [o["class_path"] for o in objective["init_args"]["objectives"]] == [
+            "objectives.DPO",
+            "objectives.SFT",
+        ]
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda p: p.stem)

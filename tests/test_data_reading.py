@@ -100,9 +100,7 @@ def test_one_pretty_object_is_one_row(tmp_path: Path) -> None:
         ("a.csv", 'prompt,chosen,rejected\n"p\np",a,b\nq,c,d\n', [2, 4]),  # a quoted value over two lines
     ],
 )
-def test_rows_are_numbered_from_0_and_lines_from_1(
-    tmp_path: Path, name: str, text: str, lines: list[int]
-) -> None:
+def test_rows_are_numbered_from_0_and_lines_from_1(tmp_path: Path, name: str, text: str, lines: list[int]) -> None:
     path = put(tmp_path, name, text)
     found = [item for item in read(str(path)) if isinstance(item, Record)]
     assert [(r.number, r.where) for r in found] == [(n, f"{path}:{line}") for n, line in enumerate(lines)]
@@ -308,9 +306,7 @@ def test_empty_file_among_others_is_not_passed_over(tmp_path: Path, empty: str) 
 
 
 @pytest.mark.parametrize("source", ["./nope.jsonl", "../nope", "data.jsonl", "some/where.parquet", "~/nope"])
-def test_missing_file_never_asks_the_hub(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_file_never_asks_the_hub(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(DataError) as error:

@@ -343,9 +343,7 @@ def test_overlap_counts_validation_prompts_seen_in_training() -> None:  # D34
         ("yes ", "no", HUMAN),
     ],
 )
-def test_implicit_prompt_ends_behind_the_last_common_assistant(
-    chosen: str, rejected: str, prompt: str
-) -> None:
+def test_implicit_prompt_ends_behind_the_last_common_assistant(chosen: str, rejected: str, prompt: str) -> None:
     (row,) = kept({"chosen": HUMAN + chosen, "rejected": HUMAN + rejected})
     assert row.prompt == prompt
     assert (row.prompt + str(row.chosen), row.prompt + str(row.rejected)) == (
@@ -479,8 +477,7 @@ def test_message_has_the_promised_shape() -> None:
     assert str(error.value).splitlines() == [
         'f.jsonl:2 (row 1) field "rejected": null — a preference pair needs text on both sides.',
         f"{fix} (2 more: rows 3, 4).",
-        'f.jsonl:6 (row 5) field "chosen": "" — the response is empty; a preference pair needs text '
-        "on both sides.",
+        'f.jsonl:6 (row 5) field "chosen": "" — the response is empty; a preference pair needs text on both sides.',
         f"{fix}.",
         "  Nothing was trained. 2 of 6 rows are fine.",
     ]
@@ -488,9 +485,7 @@ def test_message_has_the_promised_shape() -> None:
 
 
 def test_long_lists_of_rows_are_cut() -> None:
-    with pytest.raises(
-        DataError, match=r"\(1,233 more: rows 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 1,223 more\)"
-    ):
+    with pytest.raises(DataError, match=r"\(1,233 more: rows 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 1,223 more\)"):
         report_of(GOOD, *[but(GOOD, chosen=None)] * 1234).raise_if_refused("error")
 
 
@@ -505,9 +500,7 @@ def test_summary_counts_add_up() -> None:
 @pytest.mark.parametrize("on_bad_row", ["error", "drop"])
 def test_nothing_left_says_what_removed_how_many(on_bad_row: Any) -> None:  # D10
     same = but(GOOD, chosen="no")
-    with pytest.raises(
-        DataError, match=r"0 of 2 rows are left in f\.jsonl \(2 identical responses\)"
-    ) as error:
+    with pytest.raises(DataError, match=r"0 of 2 rows are left in f\.jsonl \(2 identical responses\)") as error:
         report_of(same, same).raise_if_refused(on_bad_row)
     assert error.value.cases == ("no-rows-left",)
 
@@ -564,9 +557,7 @@ def test_real_dialogues() -> None:
     report = RowReport(str(HH))
     rows = list(report.collect(validate(read(str(HH)))))
     # Counted from the file itself: 4 chosen responses are empty, 5 go on with a second turn.
-    assert report.summary() == (
-        "2,312 rows: 2,303 kept, 0 dropped, 9 refused (4 empty response, 5 extra turns)"
-    )
+    assert report.summary() == ("2,312 rows: 2,303 kept, 0 dropped, 9 refused (4 empty response, 5 extra turns)")
     assert [p.number for p in report.removed] == [86, 516, 925, 1103, 1254, 1688, 1950, 1952, 2036]
     assert all(str(row.prompt).endswith("\n\nAssistant:") for row in rows)
     originals = {item.number: item.fields for item in read(str(HH)) if isinstance(item, Record)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+
 from lit_pref.batch import Pair
 from lit_pref.data.cache import CachedPairs, write
 from lit_pref.data.datamodule import PreferenceData
@@ -50,7 +51,9 @@ def rows_of(loader: Any) -> list[int]:
 # --- splits and order ---------------------------------------------------------------------------------------------
 
 
-def test_rows_keep_their_numbers_through_split_and_shuffle(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+def test_rows_keep_their_numbers_through_split_and_shuffle(
+    model_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
     data = ready(make(model_folder, pairs_file, tmp_path, val_size=0.25))
     train, val = rows_of(data.train_dataloader()), rows_of(data.val_dataloader())
     assert sorted(train + val) == list(range(40))
@@ -59,7 +62,9 @@ def test_rows_keep_their_numbers_through_split_and_shuffle(model_folder: Path, p
     assert train != sorted(train)
 
 
-def test_the_split_does_not_depend_on_the_seed_of_the_order(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+def test_the_split_does_not_depend_on_the_seed_of_the_order(
+    model_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
     a, b = (ready(make(model_folder, pairs_file, tmp_path, seed=s)) for s in (1, 2))
     assert rows_of(a.val_dataloader()) == rows_of(b.val_dataloader())
     assert rows_of(a.train_dataloader()) != rows_of(b.train_dataloader())
@@ -75,7 +80,11 @@ def test_epochs_differ_and_repeat(model_folder: Path, pairs_file: Path, tmp_path
 
 
 def test_two_paths(model_folder: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    val = write_rows(tmp_path / "val.jsonl", *numbered(5), {"prompt": "Would you say number 3?", "chosen": "a", "rejected": "b"})
+    val = write_rows(
+        tmp_path / "val.jsonl",
+        *numbered(5),
+        {"prompt": "Would you say number 3?", "chosen": "a", "rejected": "b"},
+    )
     data = ready(make(model_folder, pairs_file, tmp_path, val_path=str(val)))
     assert len(rows_of(data.train_dataloader())) == 40
     assert rows_of(data.val_dataloader()) == [0, 1, 2, 3, 4, 5]
@@ -145,7 +154,11 @@ def test_a_damaged_cache_is_noticed_and_built_again(
     del first
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    {"flip": lambda: file.write_bytes(content), "cut": lambda: file.write_bytes(content[:-3]), "remove": file.unlink}[damage]()
+    {
+        "flip": lambda: file.write_bytes(content),
+        "cut": lambda: file.write_bytes(content[:-3]),
+        "remove": file.unlink,
+    }[damage]()
     again = tokenized(source, tokenizer, tmp_path / "cache")
     assert [again[i] for i in range(3)] == expected
     assert "tokenising again" in capsys.readouterr().out
@@ -198,14 +211,18 @@ def test_refused_rows_stop_the_run_and_are_listed_all_the_same(model_folder: Pat
 
 def test_many_prompts_that_are_too_long_stop_the_run(model_folder: Path, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "long.jsonl", *numbered(6), ODD[8])
-    with pytest.raises(DataError, match=r"1 of 7 prompts leave no room for a response in data.max_length=100") as caught:
+    with pytest.raises(
+        DataError, match=r"1 of 7 prompts leave no room for a response in data.max_length=100"
+    ) as caught:
         make(model_folder, path, tmp_path, max_length=100).prepare_data()
     assert "--data.on_bad_row=drop" in str(caught.value)
     enough = write_rows(tmp_path / "enough.jsonl", *numbered(120), ODD[8])
     assert len(ready(make(model_folder, enough, tmp_path, max_length=100)).train_positions) == 108
 
 
-def test_a_batch_that_is_not_filled_is_said(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_that_is_not_filled_is_said(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ready(make(model_folder, write_rows(tmp_path / "a.jsonl", *numbered(1)), tmp_path, val_size=0, batch_size=2))
     assert "1 training pairs do not fill a batch of 2: one step an epoch" in capsys.readouterr().out
 

@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def fit(folder: Path, pairs: Path, root: Path, devices: int, batch_size: int) -> Path:
     name = f"on_{devices}"
+    strategy = "ddp" if devices > 1 else "auto"
     arguments = [
         "-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/objectives/dpo.yaml"),
-        f"--model.policy.path={folder}", f"--data.path={pairs}", f"--data.batch_size={batch_size}", "--data.val_size=7",
-        "--model.optimizer.lr=1e-2", "--trainer.accelerator=cpu", f"--trainer.devices={devices}",
-        f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1",
-        "--trainer.enable_checkpointing=false", f"--run.root={root}", f"--run.name={name}",
+        f"--model.policy.path={folder}", "--model.optimizer.lr=1e-2",
+        f"--data.path={pairs}", f"--data.batch_size={batch_size}", "--data.val_size=7",
+        "--trainer.accelerator=cpu", f"--trainer.devices={devices}", f"--trainer.strategy={strategy}",
+        "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--trainer.enable_checkpointing=false",
+        f"--run.root={root}", f"--run.name={name}",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("LIT_PREF_RUN_DIR", None)

@@ -6,6 +6,8 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch import nn
+
 from lit_pref.adapters import LoRA
 from lit_pref.batch import collate
 from lit_pref.data.loading import make_loader
@@ -16,7 +18,6 @@ from lit_pref.order import PairBatches
 from lit_pref.references import AdaptersOff, FrozenModel, NoReference, Reference
 from lit_pref.scoring import score
 from objectives import DPO, Objective, SimPO
-from torch import nn
 
 
 def make_module(folder: Path, objective: Objective | None = None, **options: Any) -> PreferenceModule:
@@ -144,7 +145,9 @@ def test_learning_rates_that_bfloat16_rounds_away_are_noticed(
         changed = (weight.weight - rate).item() != weight.weight.item()
         assert share_kept_by_rounding(weight, rate) == (0.0 if changed else 1.0)
     module = PreferenceModule(
-        CausalLM(str(model_folder), dtype="bfloat16"), DPO(), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-7)
+        CausalLM(str(model_folder), dtype="bfloat16"),
+        DPO(),
+        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-7),
     )
     fit(module, random_pairs(2))
     assert "too large for a learning rate of 1e-07 to change them" in capsys.readouterr().out
@@ -239,7 +242,9 @@ def test_the_reference_is_scored_in_training_only_where_it_is_needed(model_folde
 # --- checkpoints --------------------------------------------------------------------------------------------------
 
 
-def test_checkpoints_hold_the_policy_alone_and_load_strictly(model_folder: Path, random_pairs: Any, tmp_path: Path) -> None:
+def test_checkpoints_hold_the_policy_alone_and_load_strictly(
+    model_folder: Path, random_pairs: Any, tmp_path: Path
+) -> None:
     module = make_module(model_folder)
     trainer = fit(module, random_pairs(8))
     trainer.save_checkpoint(tmp_path / "x.ckpt")
@@ -255,7 +260,9 @@ def test_checkpoints_hold_the_policy_alone_and_load_strictly(model_folder: Path,
         other.load_state_dict(stored)
 
 
-def test_training_continues_from_an_epoch_checkpoint_bitwise(model_folder: Path, random_pairs: Any, tmp_path: Path) -> None:
+def test_training_continues_from_an_epoch_checkpoint_bitwise(
+    model_folder: Path, random_pairs: Any, tmp_path: Path
+) -> None:
     pairs, straight, first, second = random_pairs(10), *(make_module(model_folder) for _ in range(3))
     fit(straight, pairs, max_epochs=2)
     fit(first, pairs, max_epochs=1).save_checkpoint(tmp_path / "x.ckpt")

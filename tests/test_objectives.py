@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import objectives
 import pytest
 import torch
+
+import objectives
 from objectives import DPO, IPO, SFT, Objective, PairScores, SimPO, WeightedSum
 
 # Inputs and outputs of TRL 1.16's own functions (sigmoid, ipo, CPO's simpo, CPO's ipo), and of Mitchell's DPO code

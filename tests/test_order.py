@@ -1,6 +1,7 @@
 """Order and batches: pure functions of seed, epoch and rows, the same on any number of processes."""
 
 import pytest
+
 from lit_pref.batch import Pair, collate
 from lit_pref.data.splits import shared_prompts, split_positions
 from lit_pref.order import PairBatches, epoch_order, pairs_per_step
@@ -15,9 +16,7 @@ def global_batches(world_size: int, batch_size: int, count: int = 23, epoch: int
     assert len({len(r) for r in ranks}) == 1, "every process makes the same number of calls"
     for batches in zip(*ranks, strict=True):
         assert len({len(b) for b in batches}) == 1, "of the same batch size"
-    return [
-        {position for batch in batches for position, real in batch if real} for batches in zip(*ranks, strict=True)
-    ]
+    return [{position for batch in batches for position, real in batch if real} for batches in zip(*ranks, strict=True)]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4, 6])

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from lit_pref.cli import run as run_cli
 from lit_pref.runs import VARIABLE
 
@@ -17,15 +18,15 @@ CASES = {
 
 
 def fit(name: str, shared_data: Path, root: Path, steps: int, layers: int) -> None:
-    file = CASES[name][0]
-    run_cli(
-        ["fit", f"-c={CONFIGS / 'base.yaml'}", f"-c={CONFIGS / 'objectives/dpo.yaml'}", f"-c={CONFIGS / 'data' / name}.yaml",
-         f"--model.policy.path={shared_data / 'smollm2-135m-instruct'}", "--model.policy.weights=random",
-         f"--model.policy.config={{num_hidden_layers: {layers}}}", "--model.optimizer.lr=1e-4",
-         f"--data.path={shared_data / file}", "--data.batch_size=2", "--data.val_size=8", "--trainer.accelerator=cpu",
-         f"--trainer.max_steps={steps}", "--trainer.log_every_n_steps=1", "--trainer.enable_checkpointing=false",
-         f"--run.root={root}", f"--run.name={name}"]
-    )  # fmt: skip
+    run_cli([
+        "fit", f"-c={CONFIGS / 'base.yaml'}", f"-c={CONFIGS / 'objectives/dpo.yaml'}",
+        f"-c={CONFIGS / 'data' / name}.yaml",
+        f"--model.policy.path={shared_data / 'smollm2-135m-instruct'}", "--model.policy.weights=random",
+        f"--model.policy.config={{num_hidden_layers: {layers}}}", "--model.optimizer.lr=1e-4",
+        f"--data.path={shared_data / CASES[name][0]}", "--data.batch_size=2", "--data.val_size=8",
+        "--trainer.accelerator=cpu", f"--trainer.max_steps={steps}", "--trainer.log_every_n_steps=1",
+        "--trainer.enable_checkpointing=false", f"--run.root={root}", f"--run.name={name}",
+    ])  # fmt: skip
 
 
 def column(root: Path, name: str, tag: str) -> list[float]:
@@ -35,7 +36,11 @@ def column(root: Path, name: str, tag: str) -> list[float]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_rows_add_up_and_the_first_loss_is_ln_2(
-    name: str, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    shared_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     fit(name, shared_data, tmp_path, steps=2, layers=2)

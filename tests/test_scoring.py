@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from lit_pref import scoring
 from lit_pref.batch import Pair, collate
 from lit_pref.scoring import first_token_probs, score
-from torch import Tensor
 
 
 def naive(model: Any, prompt: list[int], response: list[int]) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,15 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils.data import SequentialSampler
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from lit_pref.batch import Pair
 from lit_pref.data.loading import make_loader
 from lit_pref.models import CausalLM
 from lit_pref.module import PreferenceModule
 from lit_pref.order import PairBatches
 from objectives import DPO, IPO, Objective
-from torch.utils.data import SequentialSampler
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 STEPS, BATCH, LR = 20, 4, 3e-3
 Record = list[tuple[float, list[torch.Tensor]]]

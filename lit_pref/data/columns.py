@@ -44,9 +44,7 @@ class Columns:
         twice = next((name for name in names if name is not None and names.count(name) > 1), None)
         if twice is not None:
             meant = [field.name for field in fields(self) if getattr(self, field.name) == twice]
-            raise ValueError(
-                f"data.columns: {' and '.join(meant)} name the same column {twice!r}; give each its own."
-            )
+            raise ValueError(f"data.columns: {' and '.join(meant)} name the same column {twice!r}; give each its own.")
 
     def found_in(self, head: Iterable[Record]) -> frozenset[str]:
         """The attributes whose column appears in the first rows; DataError for one that must be there.
@@ -57,9 +55,7 @@ class Columns:
         present = {name: None for record in head for name in record.fields}  # a set that keeps its order
         found = frozenset(field.name for field in fields(self) if getattr(self, field.name) in present)
         asked = {f.name for f in fields(self) if getattr(self, f.name) not in (f.default, None)}
-        missing = [
-            f.name for f in fields(self) if f.name in {"chosen", "rejected"} | asked and f.name not in found
-        ]
+        missing = [f.name for f in fields(self) if f.name in {"chosen", "rejected"} | asked and f.name not in found]
         if head and missing:
             raise self._not_found(head[0].where, missing, list(present))
         return found
@@ -72,9 +68,7 @@ class Columns:
         message = f"no column {names}; columns found: {here}.{f' Nearest: {near}.' if near else ''}"
         mapping = " ".join(f"--data.columns.{name}={nearest[name] or 'NAME'}" for name in missing)
         where = where.partition(" row ")[0]
-        return DataError.of_file(
-            "no-such-column", where, message, f"say which column is meant: {printable(mapping)}"
-        )
+        return DataError.of_file("no-such-column", where, message, f"say which column is meant: {printable(mapping)}")
 
     def _nearest(self, name: str, present: list[str]) -> str | None:
         taken = {getattr(self, f.name) for f in fields(self)}

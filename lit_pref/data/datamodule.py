@@ -80,7 +80,11 @@ class PreferenceData(pl.LightningDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "val_batch_size": val_batch_size, "max_length": max_length}.items():
+        for name, value in {
+            "batch_size": batch_size,
+            "val_batch_size": val_batch_size,
+            "max_length": max_length,
+        }.items():
             if value is not None and value < 1:
                 raise ValueError(f"data.{name} is {value}, but must be at least 1")
         if val_size < 0 or (val_size > 1 and val_size != int(val_size)):
@@ -117,7 +121,7 @@ class PreferenceData(pl.LightningDataModule):
             if self.tokenizer_path is not None:
                 self._tokenizer = load_tokenizer(self.tokenizer_path)
             else:
-                self._tokenizer = self.trainer.lightning_module.source.tokenizer()  # type: ignore[union-attr]
+                self._tokenizer = self._module.source.tokenizer()
         return self._tokenizer
 
     def prepare_data(self) -> None:
@@ -136,9 +140,7 @@ class PreferenceData(pl.LightningDataModule):
         positions = range(len(self.train))
         if self.val is None:
             self.val = self.train
-            self.train_positions, self.val_positions = split_positions(
-                len(self.train), self.val_size, self.split_seed
-            )
+            self.train_positions, self.val_positions = split_positions(len(self.train), self.val_size, self.split_seed)
         else:
             self.train_positions, self.val_positions = list(positions), list(range(len(self.val)))
         if not self.kept:
@@ -190,6 +192,12 @@ class PreferenceData(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.kept = state_dict["kept"]
 
+    @property
+    def _module(self) -> Any:
+        """The PreferenceModule that is trained on these data."""
+        assert self.trainer is not None, "data.tokenizer is needed where no Trainer runs"
+        return self.trainer.lightning_module
+
     def _sources(self) -> list[PairSource]:
         return [s for s in (self.source, self.val_source, self.test_source) if s is not None]
 
@@ -216,10 +224,13 @@ class PreferenceData(pl.LightningDataModule):
             (self.train[p] for p in self.train_positions), [self.val[p] for p in self.val_positions]
         )
         if shared:
-            say(f"warning: the prompts of {shared:,} of {len(self.val_positions):,} validation pairs are also trained on.")
+            total = len(self.val_positions)
+            say(f"warning: the prompts of {shared:,} of {total:,} validation pairs are also trained on.")
         if len(self.kept) < self.batch_size:
-            say(f"warning: {len(self.kept)} training pairs do not fill a batch of {self.batch_size}: one step an epoch.")
-        objective = self.trainer.lightning_module.objective if self.trainer is not None else None  # type: ignore[union-attr]
+            say(
+                f"warning: {len(self.kept)} training pairs do not fill a batch of {self.batch_size}: one step an epoch."
+            )
+        objective = None if self.trainer is None else self._module.objective
         if objective is not None and objective.needs_rewards and not self.train.has_rewards:
             raise DataError(
                 f"{type(objective).__name__} needs annotated rewards, but some rows of {self.source.path} have none.\n"

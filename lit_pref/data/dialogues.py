@@ -94,9 +94,7 @@ def _as_turns(prompt: Text, chosen: list[Message], rejected: list[Message]) -> l
     if users and prompt.strip() in (users[0], users[-1]):
         return []
     found = excerpt(prompt)
-    message = (
-        "the prompt is not the user turn of the chosen and rejected chats, so it is unclear which is meant."
-    )
+    message = "the prompt is not the user turn of the chosen and rejected chats, so it is unclear which is meant."
     raise BadRow("prompts-differ", "prompt", found, message, _PROMPT_FIX)
 
 

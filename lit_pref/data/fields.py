@@ -64,9 +64,7 @@ class FieldCheck:
         found = f"\\x{ord(control[0]):02x} at character {control.start() + 1}"
         if self.policy.control_characters == "strip":
             message = "control characters were removed."
-            self.warnings.append(
-                BadRow("stripped-control-characters", field, found, message, "nothing to do", "warn")
-            )
+            self.warnings.append(BadRow("stripped-control-characters", field, found, message, "nothing to do", "warn"))
             return _CONTROL.sub("", value)
         message = "a control character, which tokenizers and terminals read as they like."
         fix = "remove it, or strip such characters with --data.control_characters=strip"

@@ -17,9 +17,7 @@ def read_jsonl(path: Path, lines: Iterable[bytes], number: int) -> Iterator[Reco
     for line, raw in enumerate(lines, 1):
         where = f"{path}:{line}"
         if not raw.strip():
-            yield Problem(
-                "blank-line", None, where, None, "", "a blank line was skipped.", "nothing to do", "note"
-            )
+            yield Problem("blank-line", None, where, None, "", "a blank line was skipped.", "nothing to do", "note")
             continue
         if not begun:
             _refuse_other_json(path, line, raw.strip())

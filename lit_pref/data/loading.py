@@ -1,6 +1,7 @@
 """From pairs of token ids to batches, in the order that ``lit_pref.order`` gives. Knows nothing about files or text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -32,5 +33,5 @@ def make_loader(pairs: Sequence[Pair], order: PairBatches, num_workers: int) -> 
     )
 
 
-def _as_is(batch: PreferenceBatch) -> PreferenceBatch:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -104,9 +104,7 @@ class RowCheck:
         if prompt is None:
             pair = split_text(chosen, rejected)
             if not pair.prompt:
-                self._warn(
-                    "no-implicit-prompt", "the two texts share no dialogue turns: the prompt is empty."
-                )
+                self._warn("no-implicit-prompt", "the two texts share no dialogue turns: the prompt is empty.")
             return pair
         if not prompt.strip():
             self._warn("empty-prompt", "the prompt is empty, so the responses answer nothing.")
@@ -127,9 +125,7 @@ class RowCheck:
                 message = "the response is empty; a preference pair needs text on both sides."
                 raise BadRow("empty-response", name, '""', message, "fill it or drop the row")
         if chosen == rejected:
-            message = (
-                "chosen and rejected are the same but for blanks around them, so there is nothing to prefer."
-            )
+            message = "chosen and rejected are the same but for blanks around them, so there is nothing to prefer."
             raise BadRow("identical-responses", None, excerpt(chosen), message, "make them differ", "drop")
 
 

@@ -68,9 +68,7 @@ class Opened:
         plain.close()
         self.packed = True
         if path.suffix.lower() != ".gz":
-            self._note(
-                "gzip-bytes", "the file is gzip although its name does not end in .gz; it was unpacked"
-            )
+            self._note("gzip-bytes", "the file is gzip although its name does not end in .gz; it was unpacked")
         return cast(BinaryIO, io.BufferedReader(gzip.open(path)))
 
     def _peek(self) -> bytes:

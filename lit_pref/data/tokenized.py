@@ -55,7 +55,10 @@ class PairSource:
 
 
 def tokenized(
-    source: PairSource, tokenizer: PreTrainedTokenizerBase, cache_dir: Path | None, listing: Path | None = None
+    source: PairSource,
+    tokenizer: PreTrainedTokenizerBase,
+    cache_dir: Path | None,
+    listing: Path | None = None,
 ) -> CachedPairs:
     """The pairs of a source, from the cache where it holds them, else read, judged, tokenised and cached.
 
@@ -150,8 +153,11 @@ def _key(source: PairSource, tokenizer: PreTrainedTokenizerBase, content: str) -
 
 def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     vocabulary = (
-        tokenizer.backend_tokenizer.to_str()  # type: ignore[attr-defined]
-        if tokenizer.is_fast
-        else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else json.dumps(tokenizer.get_vocab(), sort_keys=True)
     )
-    return [vocabulary, str(tokenizer.special_tokens_map), str(tokenizer.chat_template), str(tokenizer("")["input_ids"])]
+    return [
+        vocabulary,
+        str(tokenizer.special_tokens_map),
+        str(tokenizer.chat_template),
+        str(tokenizer("")["input_ids"]),
+    ]
