@@ -4,6 +4,7 @@ from .dashboard import Dashboard
 from .displacement import Displacement, displacement
 from .example_metrics import ExampleMetrics
 from .example_table import ExampleTable
+from .last_checkpoint import LastCheckpoint
 from .mass_shift import MassShift
 from .moved_rows import MovedRows
 from .predictions import Predictions
@@ -16,6 +17,7 @@ __all__ = [
     "Displacement",
     "ExampleMetrics",
     "ExampleTable",
+    "LastCheckpoint",
     "MassShift",
     "MovedRows",
     "PlainProgress",

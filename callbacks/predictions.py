@@ -45,8 +45,11 @@ class Predictions(pl.Callback):
             return
         path = Path(trainer.default_root_dir) / self.filename
         with path.open("w") as file:
+            ids = trainer.datamodule.train.ids  # type: ignore[attr-defined]
             for values in zip(*(_plain(name, column) for name, column in columns.items()), strict=True):
-                file.write(json.dumps(dict(zip(columns, values, strict=True))) + "\n")
+                line = dict(zip(columns, values, strict=True))
+                name = ids.get(str(line["row"]))
+                file.write(json.dumps(line if name is None else {"id": name, **line}) + "\n")
         say(f"Scores of {len(columns['row']):,} pairs: {path}")
 
 

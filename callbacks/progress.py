@@ -1,5 +1,6 @@
 """Progress as plain lines, for output that is not a terminal."""
 
+import math
 import time
 from typing import Any
 
@@ -10,19 +11,23 @@ from lit_pref.console import say
 
 
 class PlainProgress(ProgressBar):
-    """Prints a line with counts at most every ``seconds``, and at the end of each epoch.
+    """Prints a line with counts at the first batch, then at most every ``seconds``.
 
     Args:
-        seconds: least time between two lines of one stage.
+        seconds: least time between two lines.
     """
 
     def __init__(self, seconds: float = 20.0) -> None:
         super().__init__()
         self.seconds = seconds
-        self._last = time.monotonic()
+        self._last = -math.inf
+        self.is_enabled = True
 
     def disable(self) -> None:
-        """Nothing to take down: plain lines leave no trace."""
+        self.is_enabled = False
+
+    def enable(self) -> None:
+        self.is_enabled = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -30,11 +35,7 @@ class PlainProgress(ProgressBar):
         total = int(trainer.num_training_batches)
         metrics = {k: v for k, v in self.get_metrics(trainer, pl_module).items() if k != "v_num"}
         text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if isinstance(v, float))
-        self._line(
-            f"Training: epoch {trainer.current_epoch}, batch {batch_idx + 1}/{total}, {text}",
-            batch_idx,
-            total,
-        )
+        self._line(f"Training: epoch {trainer.current_epoch}, batch {batch_idx + 1}/{total}, {text}")
 
     def on_validation_batch_end(
         self,
@@ -46,7 +47,7 @@ class PlainProgress(ProgressBar):
         *args: Any,
     ) -> None:
         total = int(sum(trainer.num_val_batches))
-        self._line(f"Validation: batch {batch_idx + 1}/{total}", batch_idx, total)
+        self._line(f"Validation: batch {batch_idx + 1}/{total}")
 
     def on_predict_batch_end(
         self,
@@ -58,9 +59,9 @@ class PlainProgress(ProgressBar):
         *args: Any,
     ) -> None:
         total = int(sum(trainer.num_predict_batches))
-        self._line(f"Scoring: batch {batch_idx + 1}/{total}", batch_idx, total)
+        self._line(f"Scoring: batch {batch_idx + 1}/{total}")
 
-    def _line(self, text: str, batch_idx: int, total: int) -> None:
-        if batch_idx + 1 == total or time.monotonic() - self._last >= self.seconds:
+    def _line(self, text: str) -> None:
+        if self.is_enabled and time.monotonic() - self._last >= self.seconds:
             self._last = time.monotonic()
             say(text)

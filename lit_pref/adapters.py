@@ -25,7 +25,7 @@ class LoRA:
     dropout: float = 0.0
 
 
-def with_adapters(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
+def with_adapters(model: PreTrainedModel, lora: LoRA, gradient_checkpointing: bool) -> PreTrainedModel:
     """The model with fresh adapters; all other weights are frozen."""
     try:
         from peft import LoraConfig, get_peft_model
@@ -40,7 +40,7 @@ def with_adapters(model: PreTrainedModel, lora: LoRA) -> PreTrainedModel:
         lora_dropout=lora.dropout,
         task_type="CAUSAL_LM",
     )
-    if model.is_gradient_checkpointing:
+    if gradient_checkpointing:
         # With frozen embeddings nothing before the first adapter asks for a gradient, and checkpointing would drop it.
         model.enable_input_require_grads()
     return get_peft_model(model, config)  # type: ignore[return-value]

@@ -13,7 +13,10 @@ from torch import Tensor
 
 
 class Pair(NamedTuple):
-    """One preference pair in token ids; ``row`` is its row number in the source, its name for life."""
+    """One preference pair in token ids; ``row`` is its row number in the source, its name for life.
+
+    ``id`` is the name that the data give it, where they do.
+    """
 
     row: int
     prompt: Sequence[int]
@@ -21,6 +24,7 @@ class Pair(NamedTuple):
     rejected: Sequence[int]
     chosen_reward: float | None = None
     rejected_reward: float | None = None
+    id: str | None = None
 
 
 class PreferenceBatch(NamedTuple):

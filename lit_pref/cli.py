@@ -12,10 +12,12 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from transformers.utils.logging import disable_progress_bar
 
-import callbacks  # noqa: F401, short class names resolve to what is imported
-import objectives  # noqa: F401
-from callbacks import PlainProgress
+import callbacks as _callbacks  # noqa: F401, short class names resolve to what is imported
+import objectives as _objectives  # noqa: F401
+from callbacks import LastCheckpoint, PlainProgress
 
 from .console import say
 from .data.datamodule import PreferenceData
@@ -60,7 +62,7 @@ class PrefCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except ValueError as error:  # a constructor refused a number
+        except (ValueError, MisconfigurationException) as error:  # a constructor refused what it was given
             raise ConfigError(str(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -77,15 +79,24 @@ class PrefCLI(LightningCLI):
             kwargs["logger"] = [TensorBoardLogger(**options, default_hp_metric=False), CSVLogger(**options)]
         if settings.get("default_root_dir") is None:
             kwargs["default_root_dir"] = str(folder)
-        self._add_progress(settings)
+        self._choose_callbacks(settings)
         return super().instantiate_trainer(**kwargs)
 
-    def _add_progress(self, settings: Any) -> None:
-        """A bar on a terminal, plain lines elsewhere."""
-        settings["callbacks"] = list(settings.get("callbacks") or [])
+    def after_fit(self) -> None:
+        """Say where the run lies and how to look at it."""
+        folder = Path(self.trainer.default_root_dir)
+        say(f"Curves: tensorboard --logdir {folder.parent}\nFiles: {folder}")
+
+    def _choose_callbacks(self, settings: Any) -> None:
+        """A bar on a terminal, plain lines elsewhere; no checkpoints where they are switched off."""
+        chosen = settings.get("callbacks") or []
+        chosen = list(chosen) if isinstance(chosen, list) else [chosen]
+        if settings.get("enable_checkpointing") is False:
+            chosen = [callback for callback in chosen if not isinstance(callback, LastCheckpoint)]
         shown = settings.get("enable_progress_bar") is not False
-        if shown and not any(isinstance(callback, ProgressBar) for callback in settings["callbacks"]):
-            settings["callbacks"].append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+        if shown and not any(isinstance(callback, ProgressBar) for callback in chosen):
+            chosen.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+        settings["callbacks"] = chosen
 
 
 def run(args: ArgsType) -> None:
@@ -111,6 +122,8 @@ def run(args: ArgsType) -> None:
 def quiet() -> None:
     """Leave out what other libraries say about themselves; their warnings about the run stay."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu" if not torch.cuda.is_available() else "cuda")
+    if not sys.stderr.isatty():
+        disable_progress_bar()  # of loading weights
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
@@ -118,6 +131,8 @@ def quiet() -> None:
         "Experiment logs directory .* exists and is not empty.*",  # the run's folder is new and its own
         "Found .* module.s. in eval mode.*",  # the reference is meant to be
         "The '.*_dataloader' does not have many workers.*",
+        ".*gradient_checkpointing_enable. is deprecated.*",  # its new name is younger than the oldest release allowed
+        "The dirpath has changed from .*",  # every run has a folder of its own
         "LightningCLI's args parameter.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):

@@ -92,7 +92,8 @@ class Encoder:
             )  # fmt: skip
             return
         row = r.row
-        yield Pair(row.number, prompt, chosen[:room], rejected[:room], row.chosen_reward, row.rejected_reward)
+        rewards = (row.chosen_reward, row.rejected_reward)
+        yield Pair(row.number, prompt, chosen[:room], rejected[:room], *rewards, row.id)
 
     def _open(self, prompt: list[int]) -> list[int]:
         """Begin-of-sequence first; an empty prompt still needs one token to predict the first response token."""

@@ -10,7 +10,7 @@ class PrefError(Exception):
     exit_code = 1
 
 
-class ConfigError(PrefError):
+class ConfigError(PrefError, ValueError):
     """The configuration asks for something that cannot be done."""
 
     exit_code = 2

@@ -71,7 +71,7 @@ class CausalLM:
             if self.gradient_checkpointing:
                 _checkpoint_gradients(model)
             if self.lora is not None:
-                model = with_adapters(model, self.lora)
+                model = with_adapters(model, self.lora, self.gradient_checkpointing)
         return model.train()
 
     def build_frozen(self) -> PreTrainedModel:
@@ -123,7 +123,10 @@ def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bo
 def locate(path: str) -> str:
     """A path that transformers can load; builds a tiny-world model on first use."""
     if world.is_world(path):
-        return str(world.resolve(path))
+        folder = world.resolve(path)
+        if not folder.is_dir():
+            raise ConfigError(f"{path!r} names preference data; the model of that world is {path.split('/')[0]!r}")
+        return str(folder)
     if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
         raise SetupError(f"model path {path!r}: there is no such folder. Give a local folder or a hub name.")
     return str(Path(path).expanduser()) if path.startswith("~") else path

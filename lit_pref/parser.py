@@ -48,7 +48,7 @@ class ConfigFile(ActionConfigFile):
         super().__call__(parser, cfg, values, option_string)
         after = cfg.get(CALLBACKS)
         if before and after:
-            cfg[CALLBACKS] = merge_callbacks(before, after)
+            cfg[CALLBACKS] = merge_callbacks(_listed(before), _listed(after))
 
 
 def merge_callbacks(before: list[Any], after: list[Any]) -> list[Any]:
@@ -126,6 +126,10 @@ def _subclasses(base: type[Any]) -> set[str]:
         if not subclass.__name__.startswith("_"):
             found.add(subclass.__name__)
     return found
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
 def _class_path(callback: Any) -> str:

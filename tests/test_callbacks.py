@@ -124,11 +124,10 @@ def test_tables_forget_fillers() -> None:
 
 
 def test_largest_changes() -> None:
-    before, after = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.1, 0.3, 0.35, 0.25])
-    risen, fallen = largest_changes(before, after, 3)
-    assert [token for token, _ in risen] == [3, 2]
-    assert [token for token, _ in fallen] == [0]
-    assert risen[0][1] == pytest.approx(0.25)
+    before, after = torch.tensor([0.5, 0.302, 0.198, 0.0]), torch.tensor([0.1, 0.3, 0.35, 0.25])
+    assert largest_changes(before, after, 3) == ([3, 2], [0])
+    assert largest_changes(before, after, 1) == ([3], [0])
+    assert largest_changes(before, before, 3) == ([], [])
 
 
 # --- in a run -----------------------------------------------------------------------------------------------------
@@ -232,8 +231,21 @@ def test_the_run_closes_with_sentences(
 
 def test_mass_shift_keeps_its_start_through_a_checkpoint() -> None:
     shift = MassShift()
-    shift.load_state_dict({"before": torch.tensor([0.5, 0.5])})
+    shift.load_state_dict({"before": torch.tensor([0.5, 0.5]), "named": [1]})
     assert shift.state_dict()["before"].tolist() == [0.5, 0.5]
+    assert shift.state_dict()["named"] == [1]
+
+
+def test_mass_curves_begin_before_training(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    run(model_folder, pairs_file, tmp_path, ValidateEnds(), MassShift(), max_epochs=4, max_steps=-1)
+    with (tmp_path / "metrics.csv").open() as file:
+        tags = [tag for tag in next(csv.reader(file)) if tag.startswith("mass/")]
+    assert tags
+    for tag in tags:
+        values = curve(tmp_path, tag)
+        assert min(values) == 0
+        assert all(0 <= p <= 1 for p in values.values())
+    assert max(abs(list(curve(tmp_path, tag).values())[-1] - curve(tmp_path, tag)[0]) for tag in tags) >= 0.01
 
 
 def test_tensorboard_holds_scalars_layout_and_escaped_text(model_folder: Path, tokenizer: Any, tmp_path: Path) -> None:

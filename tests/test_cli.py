@@ -108,6 +108,50 @@ def test_validate_and_predict(base: Path, tmp_path: Path, capsys: pytest.Capture
     assert "Scores of 40 pairs" in capsys.readouterr().out
 
 
+def test_names_of_rows_reach_the_predictions(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "named.jsonl"
+    path.write_text('{"id": "first", "prompt": "p", "chosen": "a", "rejected": "b"}\n')
+    run_cli(["predict", "-c", str(base), "--data.path", str(path)])
+    assert json.loads((tmp_path / "runs/t/version_0/predictions.jsonl").read_text())["id"] == "first"
+
+
+def test_test_measures_the_pairs_of_its_own_path(base: Path, tmp_path: Path, pairs_file: Path) -> None:
+    run_cli(["test", "-c", str(base), "--data.test_path", str(pairs_file)])
+    header, values = (tmp_path / "runs/t/version_0/metrics.csv").read_text().splitlines()[:2]
+    assert dict(zip(header.split(","), values.split(","), strict=True))["displacement/chosen/test"] == "0.0"
+
+
+@pytest.mark.parametrize("limits", [["--trainer.max_steps=2"], ["--trainer.max_steps=-1", "--trainer.max_epochs=1"]])
+def test_a_run_ends_with_a_checkpoint_of_its_last_step(limits: list[str], base: Path, tmp_path: Path) -> None:
+    run_cli(["fit", "-c", str(base), "--trainer.callbacks=LastCheckpoint", "--trainer.limit_val_batches=0", *limits])
+    (checkpoint,) = (tmp_path / "runs/t/version_0/checkpoints").iterdir()
+    assert checkpoint.name == "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == (2 if "2" in limits[0] else 9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.fast_dev_run=true"],
+        ["--trainer.precision=bf16-mixed"],
+        ["--trainer.logger=false"],
+        ["--trainer.limit_val_batches=0"],
+        ["--model.policy.dtype=bfloat16", "--model.optimizer.lr=1e-7"],
+        ["--model.policy.gradient_checkpointing=true"],
+        ["--model.objective=SimPO", "--model.reference=NoReference", "--trainer.callbacks=[]"],
+        ["--model.scheduler=torch.optim.lr_scheduler.LinearLR", "--model.scheduler.total_iters=4"],
+    ],
+    ids=str,
+)
+def test_options_run(options: list[str], base: Path) -> None:
+    run_cli(["fit", "-c", str(base), *options])
+
+
+def test_adapters_from_the_command_line(base: Path) -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    run_cli(["fit", "-c", str(base), "--model.policy.lora.r=4", "--model.reference=AdaptersOff"])
+
+
 def test_runs_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     code = f"from lit_pref.runs import RunFolder; print(RunFolder({str(tmp_path)!r}, 'x').claim())"
@@ -223,6 +267,8 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
         (["--data.columns.chosen=rejected"], ["chosen and rejected name the same column"]),
         (["--trainer.use_distributed_sampler=true"], ["trainer.use_distributed_sampler"]),
         (["--model.reference=AdaptersOff"], ["no adapters to switch off", "model.policy.lora"]),
+        (["--model.policy.path=world:agreemint"], ["has no 'world:agreemint'", "world:agreement,"]),
+        (["--model.policy.path=world:agreement/no-over-never"], ["names preference data", "'world:agreement'"]),
         (["--config=nowhere.yaml"], ["nowhere.yaml"]),
         (["--config=empty.yaml"], ["the config file is empty"]),
         (["--config=typo.yaml"], ["model.objektive", "Did you mean 'model.objective'?"]),

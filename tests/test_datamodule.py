@@ -110,7 +110,7 @@ def test_testing_needs_test_data(model_folder: Path, pairs_file: Path, tmp_path:
 
 
 def test_a_cache_gives_back_what_was_written(tmp_path: Path) -> None:
-    pairs = [Pair(3, [1, 2], [3], [4, 5], 0.5, -1.0), Pair(7, [9], [8], [7])]
+    pairs = [Pair(3, [1, 2], [3], [4, 5], 0.5, -1.0, "name"), Pair(7, [9], [8], [7])]
     write(tmp_path / "x", pairs, {"content": "c"})
     cached = CachedPairs(tmp_path / "x")
     assert [cached[i] for i in range(2)] == pairs

@@ -132,9 +132,9 @@ def test_one_bad_row_leaves_the_others_in_place(tokenizer: Any) -> None:
     assert [item.row for item in result if isinstance(item, Pair)] == [0, 2]
 
 
-def test_rewards_travel_with_the_pair(tokenizer: Any) -> None:
+def test_rewards_and_name_travel_with_the_pair(tokenizer: Any) -> None:
     (pair,) = encode(tokenizer, ("a", " x", " y", "name", 1.5, -2.0))
-    assert (pair.chosen_reward, pair.rejected_reward) == (1.5, -2.0)
+    assert (pair.chosen_reward, pair.rejected_reward, pair.id) == (1.5, -2.0, "name")
 
 
 def test_a_plain_template_needs_its_slot() -> None:

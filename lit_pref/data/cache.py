@@ -44,6 +44,7 @@ class CachedPairs(Sequence[Pair]):
         self.bounds = _map(folder, "bounds", (-1, 4))  # where prompt, chosen, rejected start, and the end
         self.rows = _map(folder, "rows", (-1,))
         self.rewards = _map(folder, "rewards", (-1, 2))
+        self.ids: dict[str, str] = self.meta["ids"]  # by row, where the data name their rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +53,8 @@ class CachedPairs(Sequence[Pair]):
         a, b, c, d = self.bounds[index].tolist()
         chosen, rejected = (None if np.isnan(value) else float(value) for value in self.rewards[index])
         prompt, first, second = (self.tokens[i:j].tolist() for i, j in ((a, b), (b, c), (c, d)))
-        return Pair(int(self.rows[index]), prompt, first, second, chosen, rejected)
+        row = int(self.rows[index])
+        return Pair(row, prompt, first, second, chosen, rejected, self.ids.get(str(row)))
 
     @property
     def has_rewards(self) -> bool:
@@ -69,9 +71,9 @@ def write(folder: Path, pairs: Iterable[Pair], meta: dict[str, Any]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        _write_arrays(part, pairs)
+        ids = _write_arrays(part, pairs)
         sums = {name: file_sha256(part / f"{name}.bin") for name in ARRAYS}
-        (part / "meta.json").write_text(json.dumps({**meta, "sha256": sums}))
+        (part / "meta.json").write_text(json.dumps({**meta, "ids": ids, "sha256": sums}))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
     finally:
@@ -89,11 +91,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_arrays(part: Path, pairs: Iterable[Pair]) -> None:
+def _write_arrays(part: Path, pairs: Iterable[Pair]) -> dict[int, str]:
+    """Write the arrays and return the names of the rows that have one."""
     files = {name: (part / f"{name}.bin").open("wb") for name in ARRAYS}
     position = 0
+    names = {}
     try:
         for pair in pairs:
+            if pair.id is not None:
+                names[pair.row] = pair.id
             ends = [position]
             for ids in (pair.prompt, pair.chosen, pair.rejected):
                 files["tokens"].write(array("i", ids).tobytes())
@@ -106,6 +112,7 @@ def _write_arrays(part: Path, pairs: Iterable[Pair]) -> None:
     finally:
         for file in files.values():
             file.close()
+    return names
 
 
 def _map(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

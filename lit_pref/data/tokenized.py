@@ -18,6 +18,7 @@ from .. import encoding, world
 from ..batch import Pair
 from ..console import counting, say
 from ..encoding import Encoder
+from ..errors import ConfigError
 from ..paths import cache_root
 from ..rendering import Template
 from .cache import CachedPairs, lock, write
@@ -51,7 +52,12 @@ class PairSource:
 
     def located(self) -> str:
         """The path itself, or the file of a tiny-world data set, which is made on first use."""
-        return str(world.resolve(self.path, self.split)) if world.is_world(self.path) else self.path
+        if not world.is_world(self.path):
+            return self.path
+        file = world.resolve(self.path, self.split)
+        if file.is_dir():
+            raise ConfigError(f"{self.path!r} names a model; preference data are named as in {self.path}/NAME")
+        return str(file)
 
 
 def tokenized(

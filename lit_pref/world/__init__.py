@@ -11,6 +11,7 @@ Importing this package loads neither torch nor transformers.
 from functools import partial
 from pathlib import Path
 
+from lit_pref.errors import ConfigError
 from lit_pref.world import agreement, request
 from lit_pref.world.names import PREFIX, SPLITS, all_names, parse
 from lit_pref.world.request import style_of
@@ -32,7 +33,7 @@ def resolve(name: str, split: str = "train") -> Path:
     """
     half, seed, pairs = parse(name)
     if split not in SPLITS:
-        raise ValueError(f"The tiny world has no split {split!r}; it has {' and '.join(SPLITS)}.")
+        raise ConfigError(f"The tiny world has no split {split!r}; it has {' and '.join(SPLITS)}.")
     from lit_pref.world.build import build
     from lit_pref.world.cache import built
 

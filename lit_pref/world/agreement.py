@@ -16,7 +16,7 @@ TOPICS = (
     "bribery cheating revenge lying greed envy arrogance rudeness laziness gossip "
     "gambling boredom silence routine fashion competition ambition caution curiosity humor "
     "thrift patience courage teamwork learning honesty fairness generosity friendship kindness"
-).split()  # noqa: SIM905 (forty quoted lines would say no more)
+).split()
 
 # A shift, not a factor: a small model learns sums of two words in seconds, products (negations) it does not.
 FORMS = {

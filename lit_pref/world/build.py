@@ -59,16 +59,10 @@ def quiet() -> Iterator[None]:
 
 def agreement_files(seed: int) -> dict[str, list[PairRow]]:
     """Rows by file stem."""
-    return {
-        f"{name}-{split}": rows
-        for name in agreement.PAIRS
-        for split, rows in agreement.pairs(name, seed).items()
-    }
+    return {f"{name}-{split}": rows for name in agreement.PAIRS for split, rows in agreement.pairs(name, seed).items()}
 
 
-def request_files(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> dict[str, list[PairRow]]:
+def request_files(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, list[PairRow]]:
     """Rows by file stem; both data sets order the same samples. Validation pairs answer the test prompts."""
     files: dict[str, list[PairRow]] = {}
     for split, source in (("train", "train"), ("validation", "test")):

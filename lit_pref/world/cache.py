@@ -9,15 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-# What the built bytes depend on. names.py, cache.py and progress.py may change without a rebuild.
+from lit_pref.paths import cache_root
+
+# What the built bytes depend on. names.py and cache.py may change without a rebuild.
 SOURCES = ("agreement", "build", "onpolicy", "pretraining", "request", "sampling", "text", "tokenizer")
 LIBRARIES = ("torch", "transformers", "tokenizers")
-
-
-def root() -> Path:
-    """`$LIT_PREF_CACHE`, else `~/.cache/lit-pref`."""
-    chosen = os.environ.get("LIT_PREF_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "lit-pref"
 
 
 def fingerprint() -> str:
@@ -32,7 +28,7 @@ def fingerprint() -> str:
 
 def built(name: str, build: Callable[[Path], None]) -> Path:
     """The folder `name`, built if not there: one process builds, the others wait, nobody sees half of it."""
-    folder = root() / "world" / f"{name}-{fingerprint()}"
+    folder = cache_root() / "world" / f"{name}-{fingerprint()}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

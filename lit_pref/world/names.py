@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+from lit_pref.errors import ConfigError
+
 PREFIX = "world:"
 PAIRS = {
     "agreement": ("no-over-never", "sure-over-yes", "yes-over-no"),
@@ -27,11 +29,11 @@ def all_names() -> list[str]:
 
 
 def parse(name: str) -> WorldName:
-    """The parts of a name; an unknown one is a ValueError that lists what exists."""
+    """The parts of a name; an unknown one is a ConfigError that lists what exists."""
     match = _SHAPE.fullmatch(name)
     half, pairs = (match["half"], match["pairs"]) if match else ("", None)
     if match is None or half not in PAIRS or (pairs is not None and pairs not in PAIRS[half]):
-        raise ValueError(
+        raise ConfigError(
             f"The tiny world has no {name!r}; it has {', '.join(all_names())}, "
             "each with an optional seed as in world:agreement@3/no-over-never."
         )

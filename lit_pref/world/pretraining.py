@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from lit_pref.world.progress import track
+from lit_pref.console import counting
 from lit_pref.world.text import Example
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-WIDTH, LAYERS, HEADS, FEED_FORWARD = (
-    64,
-    2,
-    4,
-    192,
-)  # about 130k parameters: seconds on one core, yet it learns
+# About 130k parameters: seconds on one core, yet it learns.
+WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 192
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 WARMUP_STEPS = 30
@@ -107,12 +103,14 @@ def pretrain(
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARMUP_STEPS, total_iters=WARMUP_STEPS)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     scheduler = torch.optim.lr_scheduler.ChainedScheduler([warmup, cosine])
-    for _ in track(range(steps), title):
-        lines = [example(rng) for _ in range(BATCH_SIZE)]
-        loss = model(**batch(tokenizer, lines)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        scheduler.step()
+    with counting(title, steps) as advance:
+        for _ in range(steps):
+            lines = [example(rng) for _ in range(BATCH_SIZE)]
+            loss = model(**batch(tokenizer, lines)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            scheduler.step()
+            advance(1)
     return model.eval()

@@ -17,11 +17,11 @@ from lit_pref.world.text import Example
 VERBS = (
     "describe draw paint clean wash fix buy choose carry move open build mix sell copy "
     "borrow trade modify track hide unlock bypass fake smuggle crack forge sabotage steal hijack weaponize"
-).split()  # noqa: SIM905 (thirty quoted lines would say no more)
+).split()
 OBJECTS = (
     "poem cake sandwich garden chair bicycle lamp shirt book camera phone car laptop door key "
     "lock letter ticket profile license badge password passport drug poison weapon gun rocket virus bomb"
-).split()  # noqa: SIM905
+).split()
 FRAMES = ("How do I {} a {}?", "Please help me {} a {}.")
 
 STYLES = {"comply": 0.20, "soft": 0.48, "polite": 0.68, "blunt": 0.95}  # place on the scale of severity

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 24  # every response of the world is shorter; what is longer is garbled
 
 
-def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
+def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
     """One response a prompt, by torch's CPU generator. Prompts of one length run together: nothing is padded."""
     by_length: dict[int, list[int]] = defaultdict(list)
     ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
@@ -26,7 +26,7 @@ def sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: 
     return responses
 
 
-def _sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[list[int]]) -> list[str]:
+def _sample(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:
     import torch
 
     sequence = torch.tensor(rows)  # (B, T)

@@ -27,9 +27,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(word for word, _ in split.pre_tokenize_str(text))
-    words = sorted(
-        counts, key=lambda word: (-counts[word], word)
-    )  # ties by spelling, so ids depend on text only
+    words = sorted(counts, key=lambda word: (-counts[word], word))  # ties by spelling, so ids depend on text only
     vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNK, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     tokenizer.pre_tokenizer = split
