@@ -30,7 +30,7 @@ def curves(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 def draw(found: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
     """Left: chosen and rejected against the reference. Right: mean probability of first response tokens."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=150, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), dpi=150, layout="constrained")
     names = {"chosen": "chosen", "worst_decile": "chosen, worst tenth", "rejected": "rejected", "margin": "margin"}
     for i, (name, label) in enumerate(names.items()):
         left.plot(*found[f"displacement/{name}/val"], color=COLOURS[i], linestyle=STYLES[i], label=label)
@@ -42,7 +42,8 @@ def draw(found: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
         right.plot(*found[tag], color=COLOURS[i], linestyle=STYLES[i], label=tag.split("/")[1])
     right.set(xlabel="optimizer steps", ylabel="mean probability", title="Where the mass goes", ylim=(0, None))
     for axis in (left, right):
-        axis.legend(frameon=False)
+        # Below the axes, where no curve can run through it.
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
         axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -10,6 +10,7 @@ Knows nothing about Lightning, configs or callbacks.
 import argparse
 import copy
 import json
+import os
 import random
 import statistics
 from collections import Counter
@@ -23,6 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from lit_pref import world
 from lit_pref.world.names import PAIRS
 from lit_pref.world.sampling import sample
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it says so in the middle of a table
 
 BETA = 0.1
 AGREEMENT_BATCH, REQUEST_BATCH = 16, 32

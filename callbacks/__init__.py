@@ -1,7 +1,7 @@
 """What watches and acts between steps. One noun, one file: a pure function and the hooks that call it."""
 
 from .dashboard import Dashboard
-from .displacement import Displacement, displacement
+from .displacement import Displacement
 from .example_metrics import ExampleMetrics
 from .example_table import ExampleTable
 from .last_checkpoint import LastCheckpoint
@@ -24,5 +24,4 @@ __all__ = [
     "Predictions",
     "PreferenceMetrics",
     "ValidateEnds",
-    "displacement",
 ]

@@ -35,6 +35,7 @@ class CachedPairs(Sequence[Pair]):
         self.folder = folder
         try:
             self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+            self.ids: dict[str, str] = self.meta["ids"]  # by row, where the data name their rows
             for name in ARRAYS:
                 if file_sha256(folder / f"{name}.bin") != self.meta["sha256"][name]:
                     raise ValueError(f"{folder / name}.bin does not hold the bytes that were written")
@@ -44,7 +45,6 @@ class CachedPairs(Sequence[Pair]):
         self.bounds = _map(folder, "bounds", (-1, 4))  # where prompt, chosen, rejected start, and the end
         self.rows = _map(folder, "rows", (-1,))
         self.rewards = _map(folder, "rewards", (-1, 2))
-        self.ids: dict[str, str] = self.meta["ids"]  # by row, where the data name their rows
 
     def __len__(self) -> int:
         return len(self.rows)

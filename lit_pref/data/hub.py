@@ -14,6 +14,12 @@ from .sources import Source
 _BATCH = 1000  # rows turned into Python objects at a time
 
 
+class HubError(DataError):
+    """A data set of the hub that cannot be had: of the network or the name, not of the data."""
+
+    exit_code = 5
+
+
 def read_dataset(source: Source) -> Iterator[Record]:
     """The rows of a data set on the hub or in a saved folder."""
     # Arrow tables, not decoded rows: other columns may hold images or sound that nobody asked for.
@@ -51,4 +57,4 @@ def _cannot_load(source: Source, error: Exception) -> DataError:
         "check the name (owner/name, or owner/name:config), the split and the network; "
         "without a network name a local file or folder"
     )
-    return DataError.of_file("hub-unavailable", source.name, message, fix)
+    return HubError.of_file("hub-unavailable", source.name, message, fix)
