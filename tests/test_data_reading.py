@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from lit_pref.data.fingerprint import fingerprint
 from lit_pref.data.reading import read
 from lit_pref.data.report import RowReport
 from lit_pref.data.rows import DataError, Problem, Record
-from lit_pref.data.sources import fingerprint, source_files
+from lit_pref.data.sources import resolve
 from lit_pref.data.validation import validate
 
 GOOD = '{"prompt": "p", "chosen": "yes", "rejected": "no"}\n'
@@ -274,7 +275,7 @@ def test_folder_reads_files_by_name_and_numbers_on(tmp_path: Path) -> None:
 def test_folder_with_split_names(tmp_path: Path) -> None:
     for name in ("train-0.jsonl", "train-1.jsonl", "dev.jsonl", "test.jsonl", "values.jsonl"):
         put(tmp_path, name, GOOD)
-    names = {split: [p.name for p in source_files(str(tmp_path), split)] for split in ("train", "validation")}
+    names = {split: [p.name for p in resolve(str(tmp_path), split).files] for split in ("train", "validation")}
     assert names == {"train": ["train-0.jsonl", "train-1.jsonl"], "validation": ["dev.jsonl"]}
 
 
@@ -352,7 +353,7 @@ def test_hub_name_goes_to_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("owner/name", "config", {"split": "test_prefs"})]
     assert [item.where for item in items] == [f"owner/name:config[test_prefs] row {n}" for n in (0, 1)]
     assert [item.fields for item in items if isinstance(item, Record)] == PAIRS
-    assert source_files("owner/name") == []
+    assert resolve("owner/name").files == []
 
 
 def test_hub_fingerprint_is_the_data_sets_own(monkeypatch: pytest.MonkeyPatch) -> None:

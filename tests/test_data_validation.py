@@ -13,7 +13,6 @@ import pytest
 from lit_pref.data.columns import Columns
 from lit_pref.data.excerpts import LIMIT, excerpt
 from lit_pref.data.fields import Policy
-from lit_pref.data.pairs import overlap, prompt_key
 from lit_pref.data.reading import read
 from lit_pref.data.report import RowReport
 from lit_pref.data.rows import DataError, Problem, Record, Row
@@ -321,14 +320,6 @@ def test_control_characters_can_be_stripped() -> None:  # D21
 def test_max_chars_is_a_setting() -> None:  # D37
     assert kept(GOOD, max_chars=3)
     assert [p.case for p in found(GOOD, max_chars=2)] == ["too-long"]
-
-
-def test_overlap_counts_validation_prompts_seen_in_training() -> None:  # D34
-    train = {prompt_key(row.prompt) for row in kept(GOOD, but(GOOD, prompt=" ", chosen="z"))}
-    validation = kept(but(GOOD, chosen="x"), but(GOOD, prompt="new"), but(GOOD, prompt=""))
-    (problem,) = overlap(train, validation)
-    assert (problem.case, problem.number, problem.action) == ("prompt-overlap", 0, "warn")
-    assert [p.number for p in overlap({prompt_key([ASK])}, kept(CHAT))] == [0]
 
 
 # --- how pairs are taken apart ------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
-"""What only shows across rows: repeated pairs, pairs that contradict each other, shared prompts.
+"""What only shows across rows: repeated pairs, and pairs that contradict each other.
 
 Remembers hashes and places, never texts: about 250 bytes a row.
 """
 
-from collections.abc import Iterable, Iterator, Set
 from hashlib import blake2b
 
 from .rows import Problem, Row, Text
@@ -35,24 +34,6 @@ class SeenPairs:
             message = f"contradicts {flip}: chosen and rejected are swapped, and the two cancel out."
             return _warning(row, "contradicting-pair", message, "keep the one that is right")
         return None
-
-
-def prompt_key(prompt: Text) -> bytes:
-    """A hash that equal prompts share, blanks around them aside."""
-    return blake2b(_bytes(prompt).strip(), digest_size=_BYTES).digest()
-
-
-def overlap(train_keys: Set[bytes], validation: Iterable[Row]) -> Iterator[Problem]:
-    """A warning for each validation row whose prompt is among the training prompts' keys.
-
-    Empty prompts say nothing and are left out.
-    """
-    empty = prompt_key("")
-    for row in validation:
-        key = prompt_key(row.prompt)
-        if key != empty and key in train_keys:
-            message = "this prompt is also in the training data, so its score says little about new prompts."
-            yield _warning(row, "prompt-overlap", message, "take such rows out of one of the two sets")
 
 
 def _bytes(text: Text) -> bytes:

@@ -1,9 +1,8 @@
-"""From what the user wrote (a file, a folder, a hub name) to the files behind it, and their fingerprint.
+"""From what the user wrote (a file, a folder, a hub name) to the files behind it.
 
-Opens nothing but to hash it; knows nothing about formats, rows or columns.
+Opens nothing; knows nothing about formats, rows or columns.
 """
 
-import hashlib
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,27 +46,6 @@ def resolve(source: str, split: str = "train") -> Source:
     if not _HUB_NAME.fullmatch(source) or _means_a_file(path, source):
         raise _missing(path, source)
     return Source("hub", source, split, [])
-
-
-def source_files(source: str, split: str = "train") -> list[Path]:
-    """The local files whose bytes decide what `read` gives; empty for a hub name."""
-    return resolve(source, split).files
-
-
-def fingerprint(source: str, split: str = "train") -> str:
-    """A name for the content of a source: sha256 over its bytes, or the hub data set's own fingerprint."""
-    found = resolve(source, split)
-    if found.kind == "hub":
-        from .hub import load
-
-        return f"{load(found)._fingerprint}"
-    digest = hashlib.sha256()
-    for path in found.files:
-        digest.update(f"{suffix(path)}\n".encode())  # it decides how the bytes are read, and parts two files
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def suffix(path: Path) -> str:

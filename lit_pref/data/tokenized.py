@@ -24,10 +24,10 @@ from ..rendering import Template
 from .cache import CachedPairs, lock, write
 from .columns import Columns
 from .fields import Policy
+from .fingerprint import fingerprint
 from .reading import read
 from .report import RowReport
 from .rows import DataError, Problem, Row
-from .sources import fingerprint
 from .validation import validate
 
 #: Rows tokenised by one call, enough to keep all cores of the tokenizer busy.
