@@ -258,10 +258,22 @@ def test_keep_changes_training_and_nothing_else(model_folder: Path, pairs_file: 
 
 def test_kept_rows_survive_in_the_state(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
     data = ready(make(model_folder, pairs_file, tmp_path))
+    assert data.state_dict() == {}
     data.keep([1, 2, 3])
-    other = make(model_folder, pairs_file, tmp_path)
+    again = ready(make(model_folder, pairs_file, tmp_path))
+    again.load_state_dict(data.state_dict())
+    assert again.kept == data.kept != data.train_positions
+
+
+def test_kept_rows_of_a_state_belong_to_one_data_set(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    data = ready(make(model_folder, pairs_file, tmp_path))
+    data.keep([1, 2, 3])
+    other = ready(make(model_folder, write_rows(tmp_path / "other.jsonl", *numbered(10)), tmp_path))
     other.load_state_dict(data.state_dict())
-    assert ready(other).kept == data.kept
+    assert other.kept == other.train_positions, "measuring other data is no continuation"
+    other.trainer.state.fn = "fit"  # type: ignore[union-attr, assignment]
+    with pytest.raises(DataError, match="the checkpoint: its rows were kept from data"):
+        other.load_state_dict(data.state_dict())
 
 
 def test_kept_rows_of_a_file_belong_to_one_data_set(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:

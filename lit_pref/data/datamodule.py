@@ -17,7 +17,7 @@ from ..order import PairBatches
 from ..rendering import Template
 from .cache import CachedPairs
 from .columns import Columns
-from .kept_rows import read_kept_rows
+from .kept_rows import other_data, read_kept_rows
 from .loading import make_loader
 from .rows import DataError
 from .splits import shared_prompts, split_positions
@@ -143,10 +143,9 @@ class PreferenceData(pl.LightningDataModule):
             self.train_positions, self.val_positions = split_positions(len(self.train), self.val_size, self.split_seed)
         else:
             self.train_positions, self.val_positions = list(positions), list(range(len(self.val)))
-        if not self.kept:
-            self.kept = self.train_positions
-            if self.kept_rows is not None:
-                self.keep(read_kept_rows(Path(self.kept_rows), content_of(self.train)))
+        self.kept = self.train_positions
+        if self.kept_rows is not None:
+            self.keep(read_kept_rows(Path(self.kept_rows), content_of(self.train)))
         if stage == "fit":
             self._check()
 
@@ -187,10 +186,18 @@ class PreferenceData(pl.LightningDataModule):
         return self.val[int((self.val.rows == row).nonzero()[0][0])]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": self.kept}
+        """The rows that are kept, with the fingerprint of their data; nothing where all are."""
+        if self.train is None or self.kept == self.train_positions:
+            return {}
+        return {"data": content_of(self.train), "rows": self.train.rows[self.kept].tolist()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.kept = state_dict["kept"]
+        """Keep the rows that were kept; called after ``setup``. Other data are refused where they would be trained."""
+        assert self.train is not None
+        if state_dict and state_dict["data"] == content_of(self.train):
+            self.keep(state_dict["rows"])
+        elif state_dict and self.trainer is not None and self.trainer.state.fn == "fit":
+            raise other_data("the checkpoint", state_dict["data"], content_of(self.train))
 
     @property
     def _module(self) -> Any:

@@ -24,13 +24,18 @@ def read_kept_rows(path: Path, content: str) -> list[int]:
             ["kept-rows-unreadable"],
         ) from error
     if data != content:
-        raise DataError(
-            f"{path}: these rows were kept from data with the fingerprint {data}, but data.path holds {content}; "
-            "row numbers of other data mean other pairs.\n"
-            "  Fix: use the data that the rows were chosen from, or choose again.\n  Nothing was trained.",
-            ["kept-rows-of-other-data"],
-        )
+        raise other_data(str(path), data, content)
     return rows
+
+
+def other_data(where: str, kept_from: str, content: str) -> DataError:
+    """The refusal of rows that were kept from other data."""
+    return DataError(
+        f"{where}: its rows were kept from data with the fingerprint {kept_from}, but data.path holds {content}; "
+        "row numbers of other data mean other pairs.\n"
+        "  Fix: use the data that the rows were chosen from, or choose again.\n  Nothing was trained.",
+        ["kept-rows-of-other-data"],
+    )
 
 
 def write_kept_rows(path: Path, content: str, rows: Iterable[int]) -> None:
