@@ -1,6 +1,5 @@
 """The pairs whose chosen response moved most, as text in TensorBoard: numbers that a person can read in words."""
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,8 +53,8 @@ class MovedRows(ExampleMetrics):
         return "\n\n".join(f"{name}\n\n{self._block(tokenizer.decode(ids))}" for name, ids in texts.items())
 
     def _block(self, text: str) -> str:
-        """An indented, escaped block: Markdown inside it, remote images included, stays text."""
+        """An indented block: TensorBoard shows Markdown, HTML and remote images inside it as the text they are."""
         if len(text) > self.max_chars:
             half = self.max_chars // 2
             text = f"{text[:half]} … {text[-half:]}"
-        return "\n".join("    " + line for line in html.escape(text).splitlines())
+        return "\n".join("    " + line for line in text.splitlines())

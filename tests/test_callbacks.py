@@ -250,6 +250,7 @@ def test_mass_curves_begin_before_training(model_folder: Path, pairs_file: Path,
 
 def test_tensorboard_holds_scalars_layout_and_escaped_text(model_folder: Path, tokenizer: Any, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugin_util import markdown_to_safe_html
 
     hostile = "![x](http://example.org/a.png) <script>alert(1)</script>"
     path = tmp_path / "pairs.jsonl"
@@ -272,5 +273,8 @@ def test_tensorboard_holds_scalars_layout_and_escaped_text(model_folder: Path, t
     assert layout.index(b"logps/chosen/val") < layout.index(b"loss/train"), "log-probabilities come first"
     text = events.Tensors("displacement/fell_most/val/text_summary")[-1].tensor_proto.string_val[0].decode()
     assert text.count("**row ") == 2
-    assert "<script>" not in text
-    assert all(line.startswith("    ") for line in text.splitlines() if "![x]" in line), "Markdown stays a code block"
+    shown = markdown_to_safe_html(text)  # what TensorBoard's own page shows
+    assert "&lt;script&gt;alert(1)" in shown
+    assert "![x](http://example.org/a.png)" in shown
+    assert "<script" not in shown
+    assert "<img" not in shown
