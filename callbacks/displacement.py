@@ -92,8 +92,9 @@ class Displacement(ExampleMetrics):
     def measured(self, trainer: pl.Trainer, pl_module: pl.LightningModule, columns: dict[str, Tensor]) -> None:
         self.sentences = displacement_sentences(displacement_scalars(columns), len(columns["row"]))
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.sentences:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Said last, when a progress bar has been taken down."""
+        if stage == "fit" and self.sentences:
             say(self.sentences)
 
 

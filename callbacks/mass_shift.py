@@ -85,8 +85,9 @@ class MassShift(pl.Callback):
             self.before = self.after
         self._log(trainer, self.before, self.after)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.before is None or self.after is None:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Said last, when a progress bar has been taken down."""
+        if stage != "fit" or self.before is None or self.after is None:
             return
         risen, fallen = largest_changes(self.before, self.after, self.count)
         if not risen and not fallen:

@@ -95,7 +95,8 @@ class PrefCLI(LightningCLI):
             chosen = [callback for callback in chosen if not isinstance(callback, LastCheckpoint)]
         shown = settings.get("enable_progress_bar") is not False
         if shown and not any(isinstance(callback, ProgressBar) for callback in chosen):
-            chosen.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+            # First in the list, so that it is taken down before others say their last words.
+            chosen.insert(0, RichProgressBar() if sys.stdout.isatty() else PlainProgress())
         settings["callbacks"] = chosen
 
 

@@ -1,5 +1,6 @@
 """The command line: what runs, what a run's folder holds, what a mistake is answered with."""
 
+import csv
 import json
 import os
 import subprocess
@@ -174,6 +175,26 @@ def test_run_folder_of_other_processes_is_the_first_ones(tmp_path: Path, monkeyp
     monkeypatch.setattr("lit_pref.runs.rank_zero_only.rank", 1)
     assert RunFolder(str(tmp_path), "x").claim() == first
     monkeypatch.delenv(VARIABLE)
+
+
+def test_the_quickstart_shows_displacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Signs with slack, no exact values: chosen falls, the margin grows, agreement rises."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    run_cli(["fit", "-c", str(ROOT / "configs/quickstart.yaml"), f"--run.root={tmp_path}"])
+    with (tmp_path / "quickstart/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+
+    def last(tag: str) -> float:
+        return float([row[tag] for row in rows if row[tag]][-1])
+
+    assert last("displacement/chosen/val") < -0.2
+    assert last("displacement/margin/val") > 1
+    assert last("mass/Sure/val") + last("mass/Yes/val") > 0.2
+    said = capsys.readouterr().out
+    assert "This is likelihood displacement" in said
+    assert f"tensorboard --logdir {tmp_path / 'quickstart'}" in said
 
 
 # --- the three traps ----------------------------------------------------------------------------------------------
