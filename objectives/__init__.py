@@ -1,6 +1,6 @@
 """Preference objectives: scores of pairs in, losses out. One paper, one file; imports torch and nothing else."""
 
-from .base import Objective, ObjectiveOutput, PairScores, SequenceScores, log_ratios
+from .base import Objective, ObjectiveOutput, PairScores, SequenceScores, TokenScores, log_ratios
 from .compose import WeightedSum
 from .dpo import DPO, dpo_losses
 from .ipo import IPO, ipo_losses
@@ -16,6 +16,7 @@ __all__ = [
     "PairScores",
     "SequenceScores",
     "SimPO",
+    "TokenScores",
     "WeightedSum",
     "dpo_losses",
     "ipo_losses",

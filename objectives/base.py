@@ -4,9 +4,27 @@ This file knows nothing about models, logits, batches, text or configuration, an
 Legend of shapes: B pairs, D hidden.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
+
+class TokenScores(NamedTuple):
+    """The response tokens of one side of B pairs, one after the other; N of them in all.
+
+    Attributes:
+        logps: (N,) float32, nats; log p(y_t | x, y_<t).
+        log_collisions: (N,) float32, nats; log of the sum over the vocabulary of p(z | x, y_<t)^2, detached.
+        sequence: (N,) int64; which of the B responses a token belongs to.
+        position: (N,) int64; place of the token in its response, from 0.
+    """
+
+    logps: Tensor
+    log_collisions: Tensor
+    sequence: Tensor
+    position: Tensor
 
 
 class SequenceScores(NamedTuple):
@@ -16,14 +34,17 @@ class SequenceScores(NamedTuple):
         logps: (B,) float32, nats; sum over the response's tokens of log p(y_t | x, y_<t).
         lengths: (B,) int64; response tokens counted, end-of-sequence included where it is part of the response.
         hidden_sums: (B, D) float32; sum of the states whose logits predict the response (from the last prompt
-            token to the second-to-last response token), taken at the input of the output embedding.
+            token to the second-to-last response token), taken at the input of the output embedding; None where
+            the scores come from a file.
         rewards: (B,) float32; rewards that the data annotate, or None where they have none.
+        tokens: what is known of each response token, where an objective or callback asks for it (``needs_tokens``).
     """
 
     logps: Tensor
     lengths: Tensor
-    hidden_sums: Tensor
+    hidden_sums: Tensor | None = None
     rewards: Tensor | None = None
+    tokens: TokenScores | None = None
 
     @property
     def mean_logps(self) -> Tensor:
@@ -32,10 +53,18 @@ class SequenceScores(NamedTuple):
 
 
 class PairScores(NamedTuple):
-    """Both sides of B pairs under one model."""
+    """Both sides of B pairs under one model.
+
+    Attributes:
+        chosen: the preferred responses.
+        rejected: the others.
+        mismatched: the same prompts with the two responses of other pairs, detached, where an objective asks for
+            them (``needs_mismatched``); (M,) values each, M the pairs that count.
+    """
 
     chosen: SequenceScores
     rejected: SequenceScores
+    mismatched: PairScores | None = None
 
 
 class ObjectiveOutput(NamedTuple):
@@ -60,10 +89,16 @@ class Objective(nn.Module):
     Attributes:
         needs_reference: whether ``forward`` reads the reference's scores; False: it is handed None or ignores them.
         needs_rewards: whether ``forward`` reads ``SequenceScores.rewards``; the data are refused where it is missing.
+        needs_tokens: whether ``forward`` reads ``SequenceScores.tokens``.
+        needs_mismatched: whether ``forward`` reads ``PairScores.mismatched``.
+        progress: share of the optimizer steps taken so far, from 0 to 1; the module sets it before each step.
     """
 
     needs_reference: bool = True
     needs_rewards: bool = False
+    needs_tokens: bool = False
+    needs_mismatched: bool = False
+    progress: float = 0.0
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         """Return the losses and implicit rewards of B pairs, shape (B,) each."""

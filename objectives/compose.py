@@ -30,8 +30,12 @@ class WeightedSum(Objective):
         self.weights = list(weights)
         self.needs_reference = any(objective.needs_reference for objective in objectives)
         self.needs_rewards = any(objective.needs_rewards for objective in objectives)
+        self.needs_tokens = any(objective.needs_tokens for objective in objectives)
+        self.needs_mismatched = any(objective.needs_mismatched for objective in objectives)
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
+        for objective in self.objectives:
+            objective.progress = self.progress
         outputs = [objective(policy, reference) for objective in self.objectives]
         losses = torch.stack(
             [weight * output.losses for weight, output in zip(self.weights, outputs, strict=True)]
