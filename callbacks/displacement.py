@@ -84,7 +84,7 @@ class Displacement(ExampleMetrics):
             pl_module.watch_reference = True  # type: ignore[assignment]
 
     def columns(self, outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-        return displacement(outputs["policy"], outputs["reference"])
+        return displacement(outputs["policy"], outputs["initial"])
 
     def scalars(self, columns: dict[str, Tensor]) -> dict[str, float]:
         return {f"displacement/{name}": value for name, value in displacement_scalars(columns).items()}

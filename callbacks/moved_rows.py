@@ -27,7 +27,7 @@ class MovedRows(ExampleMetrics):
         self.max_chars = max_chars
 
     def columns(self, outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-        moved = displacement(outputs["policy"], outputs["reference"])
+        moved = displacement(outputs["policy"], outputs["initial"])
         return {name: moved[name] for name in ("chosen", "rejected")}
 
     def scalars(self, columns: dict[str, Tensor]) -> dict[str, float]:

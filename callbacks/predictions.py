@@ -27,7 +27,7 @@ class Predictions(pl.Callback):
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
-        policy, reference = outputs["policy"], outputs["reference"]
+        policy, reference = outputs["policy"], outputs["initial"]
         columns = {}
         for side in ("chosen", "rejected"):
             columns[f"{side}_tokens"] = getattr(policy, side).lengths

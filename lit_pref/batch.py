@@ -5,6 +5,8 @@ layout: gather the predicting states at ``state_index``, score ``target``, sum b
 Legend: B pairs, T columns, N response tokens of the whole batch. Sequences 0..B-1 are chosen, B..2B-1 rejected.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -41,6 +43,7 @@ class PreferenceBatch(NamedTuple):
         rows: (B,) int64; row numbers of the pairs in their source.
         real: (B,) bool; False marks a pair that only fills up this process's share and counts for nothing.
         rewards: (2B,) float32 annotated rewards, or None where the data have none.
+        mismatched: the prompts of the real pairs with the responses of other pairs, where an objective asks for them.
     """
 
     input_ids: Tensor
@@ -53,6 +56,7 @@ class PreferenceBatch(NamedTuple):
     rows: Tensor
     real: Tensor
     rewards: Tensor | None = None
+    mismatched: PreferenceBatch | None = None
 
     @property
     def size(self) -> int:

@@ -1,5 +1,7 @@
 """Where a causal language model and its tokenizer come from. Knows nothing about data, losses or training loops."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from transformers import (
 from . import world
 from .adapters import LoRA, with_adapters
 from .errors import ConfigError, SetupError
+from .paths import file_sha256
 
 #: bfloat16 keeps 8 significant bits, so half a unit in the last place of a weight in [2^e, 2^(e+1)) is 2^(e-8).
 BFLOAT16_HALF_ULP = -8.0
@@ -79,6 +82,23 @@ class CausalLM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return self._load().requires_grad_(False).eval()
+
+    def fingerprint(self) -> str:
+        """A name for the frozen weights: of the files they come from, or of the config and seed they are drawn from.
+
+        Adapters and dropout do not count.
+        """
+        source = locate(self.path)
+        options: dict[str, Any] = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        config = AutoConfig.from_pretrained(source, **options).to_dict()
+        parts: list[Any] = [self.weights, self.config, self.dtype, self.attn_implementation, config, torch.__version__]
+        if self.weights == "random":
+            parts.append(self.seed)
+        elif Path(source).is_dir():
+            parts += [file_sha256(file) for file in sorted(Path(source).glob("*.safetensors"))]
+        else:
+            parts += [self.path, config.get("_commit_hash")]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that belongs to the model."""

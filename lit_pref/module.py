@@ -14,9 +14,10 @@ from .batch import PreferenceBatch
 from .models import CausalLM, share_kept_by_rounding
 from .order import pairs_per_step
 from .references import FrozenModel, Reference
-from .scoring import score
+from .scoring import Wanted, score
 
-REFERENCE_PREFIX = "reference."
+#: What a reference reads from its source again is left out of checkpoints.
+FROZEN_PREFIX = "reference.frozen."
 
 
 class PreferenceModule(pl.LightningModule):
@@ -45,8 +46,9 @@ class PreferenceModule(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.policy: nn.Module | None = None
-        #: A callback that reads the reference's scores of training batches sets this.
+        #: A callback that reads ``initial``, the scores that displacement starts from, of training batches sets this.
         self.watch_reference = False
+        self._stepped = 0
 
     def configure_model(self) -> None:
         """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
@@ -55,12 +57,20 @@ class PreferenceModule(pl.LightningModule):
             self.reference.build(self.source)
 
     def forward(self, batch: PreferenceBatch) -> PairScores:
-        """Scores of the batch under the policy."""
+        """Scores of the batch under the policy, with what the objective wants of them."""
         assert self.policy is not None, "configure_model has not run"
-        return score(self.policy, batch)
+        wanted = Wanted(self.objective.needs_tokens, self.objective.needs_gradient_norms)
+        return score(self.policy, batch, wanted)
+
+    def on_train_start(self) -> None:
+        self.reference.prepare(self.trainer)
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
-        outputs = self._step(batch, self.objective.needs_reference or self.watch_reference)
+        total = self.trainer.estimated_stepping_batches
+        self.objective.progress = min(self.trainer.global_step / total, 1.0)
+        outputs = self._step(batch, self.watch_reference)
         loss = self._step_loss(outputs["output"], batch, batch_idx)
         return {**apply_to_collection(outputs, Tensor, Tensor.detach), "loss": loss}
 
@@ -69,6 +79,15 @@ class PreferenceModule(pl.LightningModule):
 
     test_step = validation_step
     predict_step = validation_step
+
+    def on_train_batch_end(self, outputs: Any, batch: PreferenceBatch, batch_idx: int) -> None:
+        if self._stepped != self.trainer.global_step:
+            self._stepped = self.trainer.global_step
+            assert self.policy is not None
+            self.reference.after_step(self.policy, self._stepped)
+
+    def on_fit_start(self) -> None:
+        self._stepped = self.trainer.global_step
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
@@ -79,21 +98,38 @@ class PreferenceModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The policy's weights; the reference is read from its own source and never stored."""
+        """The policy's weights, and what objective and reference have learnt; never what is frozen."""
         state = super().state_dict(*args, **kwargs)
-        return {key: value for key, value in state.items() if not key.startswith(REFERENCE_PREFIX)}
+        return {key: value for key, value in state.items() if not key.startswith(FROZEN_PREFIX)}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Strict for the policy; the reference keeps its weights."""
-        reference = {REFERENCE_PREFIX + key: value for key, value in self.reference.state_dict().items()}
-        return super().load_state_dict({**reference, **state_dict}, strict, assign)
+        """Strict for all that is stored; what is frozen keeps its weights."""
+        own = super().state_dict()
+        frozen = {key: value for key, value in own.items() if key.startswith(FROZEN_PREFIX)}
+        return super().load_state_dict({**frozen, **state_dict}, strict, assign)
 
-    def _step(self, batch: PreferenceBatch, with_reference: bool) -> dict[str, Any]:
+    def _step(self, batch: PreferenceBatch, measure: bool) -> dict[str, Any]:
+        """Score, compare, and say where training began; ``measure`` asks for that even if the objective does not."""
         policy = self(batch)
         assert self.policy is not None
-        reference = self.reference.score(self.policy, batch) if with_reference else None
+        reference = None
+        if measure or self.objective.needs_reference:
+            reference = self.reference.score(self.policy, batch, Wanted(tokens=self.objective.needs_tokens))
+        initial = self.reference.initial(self.policy, batch, reference) if measure else None
+        if batch.mismatched is not None:
+            policy, reference = self._with_mismatched(policy, reference, batch.mismatched)
         output: ObjectiveOutput = self.objective(policy, reference)
-        return {"policy": policy, "reference": reference, "output": output, "batch": batch}
+        return {"policy": policy, "reference": reference, "initial": initial, "output": output, "batch": batch}
+
+    @torch.no_grad()
+    def _with_mismatched(
+        self, policy: PairScores, reference: PairScores | None, batch: PreferenceBatch
+    ) -> tuple[PairScores, PairScores | None]:
+        assert self.policy is not None
+        policy = policy._replace(mismatched=score(self.policy, batch))
+        if reference is not None:
+            reference = reference._replace(mismatched=self.reference.score(self.policy, batch))
+        return policy, reference
 
     def _step_loss(self, output: ObjectiveOutput, batch: PreferenceBatch, batch_idx: int) -> Tensor:
         """A share of the mean over all pairs of the optimizer step, exact for ragged batches and trailing groups.

@@ -1,5 +1,6 @@
-"""Where things are kept. Imports nothing heavy and makes no folder."""
+"""Where things are kept, and what lies there. Imports nothing heavy and makes no folder."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -8,3 +9,9 @@ def cache_root() -> Path:
     """Folder of everything that can be built again: $LIT_PREF_CACHE, else ~/.cache/lit-pref."""
     chosen = os.environ.get("LIT_PREF_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "lit-pref"
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

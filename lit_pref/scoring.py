@@ -7,26 +7,38 @@ Legend: B pairs, T columns, D hidden, V vocabulary, N response tokens.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from objectives import PairScores, SequenceScores
+from objectives import PairScores, SequenceScores, TokenScores
 
 from .batch import PreferenceBatch
+from .head_gradients import head_gradient_norms
 
 #: Response tokens whose float32 log-probabilities over the vocabulary exist at once.
 TOKENS_PER_CHUNK = 1024
 
 
-def score(model: nn.Module, batch: PreferenceBatch) -> PairScores:
+class Wanted(NamedTuple):
+    """What to score beyond sums: fields of ``SequenceScores`` that cost something."""
+
+    tokens: bool = False
+    gradient_norms: bool = False
+
+
+SUMS = Wanted()
+
+
+def score(model: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> PairScores:
     """Score both responses of B pairs in one forward pass.
 
     Args:
         model: a transformers causal language model, possibly wrapped by peft.
         batch: B pairs.
+        wanted: fields beyond sums.
 
     Returns:
         PairScores; log-probabilities in float32 nats whatever the precision of the model, hidden sums over the same
@@ -41,7 +53,22 @@ def score(model: nn.Module, batch: PreferenceBatch) -> PairScores:
     count = 2 * batch.size
     logps = token_logps.new_zeros(count).index_add(0, batch.sequence, token_logps)  # (2B,)
     sums = logps.new_zeros(count, states.shape[-1]).index_add(0, batch.sequence, states.float())  # (2B, D)
-    return _pair_scores(logps, batch.lengths, sums, batch.rewards)
+    norms = None
+    if wanted.gradient_norms:
+        norms = head_gradient_norms(states, logits, batch.target, batch.lengths)  # (2B,)
+    tokens = _token_scores(token_logps, logits, batch) if wanted.tokens else None
+    chosen, rejected = (
+        SequenceScores(
+            logps[side],
+            batch.lengths[side],
+            sums[side],
+            None if batch.rewards is None else batch.rewards[side],
+            None if tokens is None else _tokens_of(tokens, side),
+            None if norms is None else norms[side],
+        )
+        for side in (slice(0, batch.size), slice(batch.size, count))
+    )
+    return PairScores(chosen, rejected)
 
 
 def first_token_probs(model: nn.Module, batch: PreferenceBatch) -> Tensor:
@@ -106,10 +133,17 @@ def _recomputed(logits: Tensor, target: Tensor) -> Tensor:
     return checkpoint(_chunk_logps, logits, target, use_reentrant=False, preserve_rng_state=False)
 
 
-def _pair_scores(logps: Tensor, lengths: Tensor, sums: Tensor, rewards: Tensor | None) -> PairScores:
-    size = len(logps) // 2
-    sides = [
-        SequenceScores(logps[part], lengths[part], sums[part], None if rewards is None else rewards[part])
-        for part in (slice(size), slice(size, None))
-    ]
-    return PairScores(*sides)
+def _token_scores(token_logps: Tensor, logits: Tensor, batch: PreferenceBatch) -> TokenScores:
+    """Every response token of the batch, both sides; ``sequence`` counts to 2B."""
+    with torch.no_grad():
+        chunks = logits.split(TOKENS_PER_CHUNK)
+        collisions = torch.cat([(2 * chunk.float().log_softmax(-1)).logsumexp(-1) for chunk in chunks])
+    starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,)
+    position = torch.arange(len(batch.target), device=batch.target.device) - starts[batch.sequence]
+    return TokenScores(token_logps, collisions, batch.target, batch.sequence, position)
+
+
+def _tokens_of(tokens: TokenScores, side: slice) -> TokenScores:
+    inside = (tokens.sequence >= side.start) & (tokens.sequence < side.stop)
+    kept = TokenScores(*(values[inside] for values in tokens))
+    return kept._replace(sequence=kept.sequence - side.start)

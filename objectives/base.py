@@ -17,12 +17,14 @@ class TokenScores(NamedTuple):
     Attributes:
         logps: (N,) float32, nats; log p(y_t | x, y_<t).
         log_collisions: (N,) float32, nats; log of the sum over the vocabulary of p(z | x, y_<t)^2, detached.
+        ids: (N,) int64; the tokens themselves.
         sequence: (N,) int64; which of the B responses a token belongs to.
         position: (N,) int64; place of the token in its response, from 0.
     """
 
     logps: Tensor
     log_collisions: Tensor
+    ids: Tensor
     sequence: Tensor
     position: Tensor
 
@@ -38,6 +40,8 @@ class SequenceScores(NamedTuple):
             the scores come from a file.
         rewards: (B,) float32; rewards that the data annotate, or None where they have none.
         tokens: what is known of each response token, where an objective or callback asks for it (``needs_tokens``).
+        gradient_norms: (B,) float32; norm of the gradient of ``logps`` with respect to the output embedding, detached,
+            where an objective or callback asks for it (``needs_gradient_norms``).
     """
 
     logps: Tensor
@@ -45,6 +49,7 @@ class SequenceScores(NamedTuple):
     hidden_sums: Tensor | None = None
     rewards: Tensor | None = None
     tokens: TokenScores | None = None
+    gradient_norms: Tensor | None = None
 
     @property
     def mean_logps(self) -> Tensor:
@@ -90,6 +95,7 @@ class Objective(nn.Module):
         needs_reference: whether ``forward`` reads the reference's scores; False: it is handed None or ignores them.
         needs_rewards: whether ``forward`` reads ``SequenceScores.rewards``; the data are refused where it is missing.
         needs_tokens: whether ``forward`` reads ``SequenceScores.tokens``.
+        needs_gradient_norms: whether ``forward`` reads ``SequenceScores.gradient_norms`` of the policy.
         needs_mismatched: whether ``forward`` reads ``PairScores.mismatched``.
         progress: share of the optimizer steps taken so far, from 0 to 1; the module sets it before each step.
     """
@@ -97,6 +103,7 @@ class Objective(nn.Module):
     needs_reference: bool = True
     needs_rewards: bool = False
     needs_tokens: bool = False
+    needs_gradient_norms: bool = False
     needs_mismatched: bool = False
     progress: float = 0.0
 

@@ -31,11 +31,12 @@ class WeightedSum(Objective):
         self.needs_reference = any(objective.needs_reference for objective in objectives)
         self.needs_rewards = any(objective.needs_rewards for objective in objectives)
         self.needs_tokens = any(objective.needs_tokens for objective in objectives)
+        self.needs_gradient_norms = any(objective.needs_gradient_norms for objective in objectives)
         self.needs_mismatched = any(objective.needs_mismatched for objective in objectives)
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         for objective in self.objectives:
-            objective.progress = self.progress
+            objective.progress = self.progress  # type: ignore[assignment]
         outputs = [objective(policy, reference) for objective in self.objectives]
         losses = torch.stack(
             [weight * output.losses for weight, output in zip(self.weights, outputs, strict=True)]

@@ -6,10 +6,25 @@ from torch import Tensor
 
 from .base import Objective, ObjectiveOutput, PairScores, SequenceScores, require
 
+Reduction = Literal["sum", "mean", "tokens"]
 
-def sft_losses(chosen: SequenceScores, reduction: str) -> Tensor:
-    """-log π(y⁺|x), summed over the response's tokens or divided by their number; (B,) nats."""
-    return -(chosen.logps if reduction == "sum" else chosen.mean_logps)
+
+def sft_losses(chosen: SequenceScores, reduction: Reduction) -> Tensor:
+    """-log π(y⁺|x) of each response, (B,) nats, under one of three reductions.
+
+    ``sum`` over the response's tokens; ``mean`` divides by their number; ``tokens`` is the response's share of the
+    mean over all tokens of the B responses, so that the mean of the losses is that mean.
+    """
+    if reduction == "sum":
+        return -chosen.logps
+    if reduction == "mean":
+        return -chosen.mean_logps
+    return -chosen.logps * len(chosen.logps) / chosen.lengths.sum()
+
+
+def require_reduction(reduction: str) -> None:
+    """Refuse a reduction that does not exist."""
+    require(reduction in ("sum", "mean", "tokens"), "reduction", reduction, "'sum', 'mean' or 'tokens'")
 
 
 class SFT(Objective):
@@ -17,18 +32,20 @@ class SFT(Objective):
 
     A weight does not carry over between reductions: the sum is about as many times stronger as responses have
     tokens. ``sum`` is the term of Razin et al. (2025, https://arxiv.org/abs/2410.08847, section 6); ``mean``
-    is per sequence, as in Iterative RPO (Pang et al. 2024, https://arxiv.org/abs/2404.19733). The rewards
-    reported are the log-probabilities themselves, under the same reduction.
+    is per sequence, as in Iterative RPO (Pang et al. 2024, https://arxiv.org/abs/2404.19733), OpenRLHF and
+    LLaMA-Factory; ``tokens`` is TRL's, where a long response weighs more. The rewards reported are the
+    log-probabilities themselves, under the same reduction.
 
     Args:
-        reduction: ``sum`` over response tokens, or ``mean`` per response token of each sequence.
+        reduction: ``sum`` over response tokens, ``mean`` per response token of each sequence, or ``tokens``, the mean
+            over all chosen tokens of a process's batch.
     """
 
     needs_reference = False
 
-    def __init__(self, reduction: Literal["sum", "mean"] = "mean") -> None:
+    def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()
-        require(reduction in ("sum", "mean"), "reduction", reduction, "'sum' or 'mean'")
+        require_reduction(reduction)
         self.reduction = reduction
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:

@@ -188,7 +188,7 @@ def test_training_displacement_costs_no_second_forward(model_folder: Path, pairs
 
     class Count(pl.Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            for name, model in (("policy", pl_module.policy), ("reference", pl_module.reference.model)):
+            for name, model in (("policy", pl_module.policy), ("reference", pl_module.reference.frozen)):
                 model.register_forward_hook(lambda *_, n=name: calls.__setitem__(n, calls[n] + 1))
 
     run(model_folder, pairs_file, tmp_path, Count(), PreferenceMetrics(), Displacement(), limit_val_batches=0)

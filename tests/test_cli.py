@@ -278,7 +278,7 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
         (["--trainer.max_epoch=3"], ["max_epoch", "Did you mean", "'trainer.max_epochs'"]),
         (["--modl.objective=DPO"], ["modl.objective", "'model.objective'"]),
         (["--model.objective=DPPO"], ["no class 'DPPO'", "Choices: DPO, IPO, SFT, SimPO, WeightedSum"]),
-        (["--model.reference=Frozen"], ["no class 'Frozen'", "AdaptersOff, FrozenModel, NoReference"]),
+        (["--model.reference=Frozen"], ["no class 'Frozen'", "CachedModel, FrozenModel, MovingModel"]),
         (["--trainer.callbacks+=Displacemnt"], ["no class 'Displacemnt'", "Displacement"]),
         (["--model.objective.betta=1"], ["betta", "Did you mean 'beta'?"]),
         (["--model.objective.beta=x"], ["beta", "float", "x"]),

@@ -183,7 +183,7 @@ def test_the_frozen_reference_stays_and_the_policy_moves(model_folder: Path, ran
     assert isinstance(module.reference, FrozenModel)
     start = weights(module).clone()
     fit(module, random_pairs(8))
-    frozen = torch.cat([p.flatten() for p in module.reference.model.parameters()])  # type: ignore[union-attr]
+    frozen = torch.cat([p.flatten() for p in module.reference.frozen.parameters()])  # type: ignore[union-attr]
     assert torch.equal(frozen, start)
     assert not torch.equal(weights(module), start)
     assert not any(p.requires_grad for p in module.reference.parameters())

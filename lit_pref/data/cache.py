@@ -4,7 +4,6 @@ A cache is a folder of flat arrays and a ``meta.json`` written last, which holds
 about the rows when it was built. It is named by its content's fingerprint, so a changed source has another cache.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..batch import Pair
+from ..paths import file_sha256
 
 ARRAYS = {"tokens": np.int32, "bounds": np.int64, "rows": np.int64, "rewards": np.float32}
 
@@ -84,11 +84,6 @@ def lock(folder: Path) -> FileLock:
     """A lock beside the cache folder, so that two processes do not build the same cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(str(folder) + ".lock")
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_arrays(part: Path, pairs: Iterable[Pair]) -> dict[int, str]:

@@ -205,16 +205,20 @@ class PreferenceData(pl.LightningDataModule):
         assert self.trainer is not None, "data.tokenizer is needed where no Trainer runs"
         return self.trainer.lightning_module
 
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
     def _sources(self) -> list[PairSource]:
         return [s for s in (self.source, self.val_source, self.test_source) if s is not None]
 
     def _loader(
         self, pairs: CachedPairs, positions: Sequence[int], batch_size: int, shuffle_seed: int | None = None
     ) -> Loader:
-        trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        order = PairBatches(positions, batch_size, shuffle_seed, rank, world_size)
-        return make_loader(pairs, order, self.num_workers)
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        order = PairBatches(positions, batch_size, shuffle_seed, rank, self._world_size)
+        mismatched = self.trainer is not None and self._module.objective.needs_mismatched
+        return make_loader(pairs, order, self.num_workers, mismatched, self.source.max_length)
 
     def _listing(self, source: PairSource) -> Path | None:
         """Where the run's folder lists the rows of a source that are left out."""
@@ -238,6 +242,11 @@ class PreferenceData(pl.LightningDataModule):
                 f"warning: {len(self.kept)} training pairs do not fill a batch of {self.batch_size}: one step an epoch."
             )
         objective = None if self.trainer is None else self._module.objective
+        if objective is not None and objective.needs_mismatched and self.batch_size * self._world_size < 2:
+            raise ConfigError(
+                f"{type(objective).__name__} compares with the responses of other pairs of the batch, and a batch of 1 "
+                "is no estimate.\n  Fix: raise data.batch_size to 2 or more."
+            )
         if objective is not None and objective.needs_rewards and not self.train.has_rewards:
             raise DataError(
                 f"{type(objective).__name__} needs annotated rewards, but some rows of {self.source.path} have none.\n"

@@ -11,19 +11,54 @@ from ..order import PairBatches, Slot
 
 
 class Batches(Dataset[PreferenceBatch]):
-    """Maps the slots of a batch to the batch."""
+    """Maps the slots of a batch to the batch.
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    Args:
+        pairs: the pairs of a source.
+        partners: position -> position of the pair whose responses are its mismatched ones; None: no mismatched pairs.
+        max_length: most tokens of a prompt and a response of another pair together.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], partners: dict[int, int] | None = None, max_length: int | None = None
+    ) -> None:
         self.pairs = pairs
+        self.partners = partners
+        self.max_length = max_length
 
     def __getitem__(self, slots: list[Slot]) -> PreferenceBatch:
-        return collate([self.pairs[position] for position, _ in slots], [real for _, real in slots])
+        batch = collate([self.pairs[position] for position, _ in slots], [real for _, real in slots])
+        if self.partners is None:
+            return batch
+        mismatched = [self._mismatched(position) for position, real in slots if real]
+        return batch._replace(mismatched=collate(mismatched) if mismatched else None)
+
+    def _mismatched(self, position: int) -> Pair:
+        assert self.partners is not None
+        pair, partner = self.pairs[position], self.pairs[self.partners[position]]
+        room = None if self.max_length is None else self.max_length - len(pair.prompt)
+        return Pair(pair.row, pair.prompt, partner.chosen[:room], partner.rejected[:room])
 
 
-def make_loader(pairs: Sequence[Pair], order: PairBatches, num_workers: int) -> DataLoader[PreferenceBatch]:
-    """A loader whose sampler is ``order``; the module reads the size of its batches there."""
+def make_loader(
+    pairs: Sequence[Pair],
+    order: PairBatches,
+    num_workers: int,
+    mismatched: bool = False,
+    max_length: int | None = None,
+) -> DataLoader[PreferenceBatch]:
+    """A loader whose sampler is ``order``; the module reads the size of its batches there.
+
+    Args:
+        pairs: the pairs of a source.
+        order: which of them make up which batch.
+        num_workers: processes that prepare batches.
+        mismatched: add to each batch its prompts with the responses of the pair that follows in the data.
+        max_length: most tokens of such a prompt and response.
+    """
+    following = dict(zip(order.positions, order.positions[1:] + order.positions[:1], strict=True))
     return DataLoader(
-        Batches(pairs),
+        Batches(pairs, following if mismatched else None, max_length),
         sampler=order,
         batch_size=None,  # the sampler's items are whole batches
         collate_fn=_as_is,
