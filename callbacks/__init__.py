@@ -7,6 +7,7 @@ from .example_table import ExampleTable
 from .last_checkpoint import LastCheckpoint
 from .mass_shift import MassShift
 from .moved_rows import MovedRows
+from .objective_weights import ObjectiveWeights
 from .predictions import Predictions
 from .preference_metrics import PreferenceMetrics
 from .progress import PlainProgress
@@ -20,6 +21,7 @@ __all__ = [
     "LastCheckpoint",
     "MassShift",
     "MovedRows",
+    "ObjectiveWeights",
     "PlainProgress",
     "Predictions",
     "PreferenceMetrics",

@@ -24,6 +24,9 @@ LAYOUT = {
     "Objective": {
         "loss": _chart("loss/train", "loss/val"),
         "rewards, validation": _chart("rewards/chosen/val", "rewards/rejected/val", "rewards/margins/val"),
+        "weights of the two log-probabilities": _chart(
+            "objective/chosen_weight/train", "objective/rejected_weight/train"
+        ),
         "reward accuracy": _chart("rewards/accuracies/train", "rewards/accuracies/val"),
     },
 }
