@@ -5,7 +5,7 @@ Optimization", ICLR 2025, https://arxiv.org/abs/2410.08847, Definition 1.
 """
 
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,6 +17,9 @@ from lit_pref.references import NoReference
 from objectives import PairScores
 
 from .example_metrics import ExampleMetrics
+
+#: Changes below this, in nats, are too small for a sentence with one decimal.
+SHOWN = 0.05
 
 
 def displacement(policy: PairScores, reference: PairScores) -> dict[str, Tensor]:
@@ -52,13 +55,15 @@ def displacement_scalars(columns: dict[str, Tensor]) -> dict[str, float]:
 def displacement_sentences(scalars: dict[str, float], pairs: int) -> str:
     """What happened to ``pairs`` pairs, in words that a person can quote."""
     chosen, rejected, margin = (scalars[name] for name in ("chosen", "rejected", "margin"))
-    share = scalars["share_displaced"]
+    if not all(map(isfinite, (chosen, rejected))):
+        return f"Over {pairs:,} validation pairs, log-probabilities are no longer finite numbers: the run diverged."
     lines = [
-        f"Over {pairs:,} validation pairs, the chosen log-probability {_moved(chosen)} on average; "
-        f"it fell on {share:.0%} of the pairs; in the tenth that fared worst it {_moved(scalars['worst_decile'])}.",
+        f"Over {pairs:,} validation pairs, the chosen log-probability {_moved(chosen)} on average; it fell on "
+        f"{scalars['share_displaced']:.0%} of the pairs; in the tenth that fared worst it "
+        f"{_moved(scalars['worst_decile'])}.",
         f"The rejected log-probability {_moved(rejected)}; the margin {_moved(margin)}.",
     ]
-    if chosen < 0 < margin:
+    if chosen <= -SHOWN and margin >= SHOWN:
         lines.append("This is likelihood displacement: the margin grew while the chosen responses became less likely.")
     return "\n".join(lines)
 
@@ -91,10 +96,12 @@ class Displacement(ExampleMetrics):
 
     def measured(self, trainer: pl.Trainer, pl_module: pl.LightningModule, columns: dict[str, Tensor]) -> None:
         self.sentences = displacement_sentences(displacement_scalars(columns), len(columns["row"]))
+        if trainer.testing:
+            self.sentences = self.sentences.replace("validation pairs", "test pairs")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Said last, when a progress bar has been taken down."""
-        if stage == "fit" and self.sentences:
+        if self.sentences:
             say(self.sentences)
 
 
@@ -103,6 +110,6 @@ def _share(condition: Tensor, values: Tensor) -> float:
 
 
 def _moved(nats: float) -> str:
-    if nats != nats:
-        return "is not a number"
-    return f"{'rose' if nats >= 0 else 'fell'} by {abs(nats):.1f} nats"
+    if abs(nats) < SHOWN:
+        return f"moved by less than {SHOWN} nats"
+    return f"{'rose' if nats > 0 else 'fell'} by {abs(nats):.1f} nats"

@@ -35,10 +35,10 @@ class ExampleMetrics(pl.Callback):
         raise NotImplementedError
 
     def measured(self, trainer: pl.Trainer, pl_module: pl.LightningModule, columns: dict[str, Tensor]) -> None:
-        """Called with all validation examples after their scalars were logged."""
+        """Called with all validation or test examples after their scalars were logged."""
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stepped = trainer.global_step
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stepped = trainer.global_step  # that of the checkpoint where there is one
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,12 +78,13 @@ class ExampleMetrics(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.tables["test"].update_called:
-            pl_module.log_dict(self._log("test", trainer, trainer.global_step)[0], logger=False)
+            scalars, columns = self._log("test", trainer, trainer.global_step)
+            pl_module.log_dict(scalars, logger=False)
+            self.measured(trainer, pl_module, columns)
 
     def _update(self, stage: str, pl_module: pl.LightningModule, outputs: Mapping[str, Any]) -> None:
-        batch = outputs["batch"]
         table = self.tables[stage].to(pl_module.device)
-        table.update(batch.rows, batch.real, self.columns(outputs))
+        table.update(outputs["batch"].rows, self.columns(outputs))
 
     def _log(self, stage: str, trainer: pl.Trainer, step: int) -> tuple[dict[str, float], dict[str, Tensor]]:
         columns = self.tables[stage].columns()

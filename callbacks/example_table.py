@@ -23,17 +23,15 @@ class ExampleTable(Metric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
-    def update(self, rows: Tensor, real: Tensor, columns: dict[str, Tensor]) -> None:
+    def update(self, rows: Tensor, columns: dict[str, Tensor]) -> None:
         """Add B examples.
 
         Args:
             rows: (B,) row numbers.
-            real: (B,) bool; examples marked False are forgotten.
             columns: name -> (B,) values; the same names in every call.
         """
         self.names = tuple(columns)
-        # Kept with a mark rather than filtered here: filtering would make an accelerator wait at every step.
-        self.rows.append(torch.where(real, rows, -1))
+        self.rows.append(rows)
         self.values.append(torch.stack([column.detach().float() for column in columns.values()], -1))
 
     def compute(self) -> Tensor:
@@ -41,8 +39,7 @@ class ExampleTable(Metric):
         rows = dim_zero_cat(self.rows).reshape(-1, 1).cpu().double()
         values = dim_zero_cat(self.values).cpu().double()
         table = torch.cat([rows, values], -1)
-        order = torch.argsort(rows.flatten(), stable=True)
-        return table[order][rows[order].flatten() >= 0]
+        return table[torch.argsort(rows.flatten(), stable=True)]
 
     def columns(self) -> dict[str, Tensor]:
         """name -> (n,) values of all examples of all processes, sorted by row; row numbers as "row"."""

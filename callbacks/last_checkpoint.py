@@ -1,13 +1,14 @@
 """The checkpoint that a run ends with, also where training stops in the middle of an epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``checkpoints/last.ckpt`` of the end of the last epoch, and of the last step once training has ended.
+    """Keeps ``checkpoints/last.ckpt`` of the end of the last epoch, or of the last step that ``max_steps`` allows.
 
     Lightning's own default saves after validation or an epoch, so a run that is limited in steps may end with nothing.
     For checkpoints by a metric, add lightning.pytorch.callbacks.ModelCheckpoint beside this.
@@ -16,7 +17,10 @@ class LastCheckpoint(ModelCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._last_global_step_saved != trainer.global_step and trainer.global_step > 0:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # In time: once the epoch is closed, a restart would take the rest of its batches for done.
+        if trainer.global_step == trainer.max_steps and not trainer.is_last_batch:
             assert self.dirpath is not None
             self._save_checkpoint(trainer, str(Path(self.dirpath) / "last.ckpt"))

@@ -70,9 +70,8 @@ class MassShift(pl.Callback):
         if batch_idx >= self.max_batches or trainer.sanity_checking:
             return
         with trainer.precision_plugin.val_step_context():
-            probs = first_token_probs(pl_module.policy, batch)  # type: ignore[arg-type]  # (B, V)
-        real = batch.real.unsqueeze(-1)
-        total = torch.cat([torch.where(real, probs, 0.0), real.to(probs.dtype)], -1).sum(0)  # (V + 1,)
+            probs = first_token_probs(pl_module.policy, batch)  # type: ignore[arg-type]  # (M, V)
+        total = torch.cat([probs, probs.new_ones(len(probs), 1)], -1).sum(0)  # (V + 1,)
         self._sum = total if self._sum is None else self._sum + total
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,6 +88,8 @@ class MassShift(pl.Callback):
         """Said last, when a progress bar has been taken down."""
         if stage != "fit" or self.before is None or self.after is None:
             return
+        if not self.after.isfinite().all():
+            return  # the run diverged; Displacement says so
         risen, fallen = largest_changes(self.before, self.after, self.count)
         if not risen and not fallen:
             say(f"Of the first response token, no token's mean probability moved by {SMALLEST} or more.")
@@ -101,7 +102,7 @@ class MassShift(pl.Callback):
         """A curve for every token that ever stood out, from its first value on."""
         new = [t for side in largest_changes(before, after, self.count) for t in side if t not in self.named]
         self.named += new
-        names = {token: _tag(self._text(trainer, token), token) for token in self.named}
+        names = _tags({token: self._text(trainer, token) for token in self.named})
         for logger in trainer.loggers:
             if new:
                 logger.log_metrics({names[token]: float(before[token]) for token in new}, 0)
@@ -112,10 +113,14 @@ class MassShift(pl.Callback):
         return str(trainer.datamodule.tokenizer.decode([token]))  # type: ignore[attr-defined]
 
 
-def _tag(text: str, token: int) -> str:
-    """``mass/_Yes/val`` for " Yes"; tokens that are no plain words are named by number."""
-    word = text.replace(" ", "_")
-    return f"mass/{word if re.fullmatch(r'[0-9A-Za-z_]+', word) else f'token_{token}'}/val"
+def _tags(texts: dict[int, str]) -> dict[int, str]:
+    """``mass/_Yes/val`` for " Yes"; tokens that are no plain words, or look like another, are named by number."""
+    tags: dict[int, str] = {}
+    for token, text in texts.items():
+        tag = f"mass/{text.replace(' ', '_')}/val"
+        plain = re.fullmatch(r"[ 0-9A-Za-z]+", text) and tag not in tags.values()
+        tags[token] = tag if plain else f"mass/token_{token}/val"
+    return tags
 
 
 def _listed(names: list[str]) -> str:

@@ -35,7 +35,7 @@ class MovedRows(ExampleMetrics):
 
     def measured(self, trainer: pl.Trainer, pl_module: pl.LightningModule, columns: dict[str, Tensor]) -> None:
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if trainer.global_step == 0 or not loggers or not trainer.is_global_zero:
+        if trainer.testing or trainer.global_step == 0 or not loggers or not trainer.is_global_zero:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         blocks = []

@@ -36,7 +36,7 @@ class Predictions(pl.Callback):
                 columns[f"{side}_reference_logps"] = getattr(reference, side).logps
         if reference is not None:
             columns |= {f"displacement_{name}": v for name, v in displacement(policy, reference).items()}
-        self.table.to(pl_module.device).update(batch.rows, batch.real, columns)
+        self.table.to(pl_module.device).update(batch.rows, columns)
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         columns = self.table.columns()

@@ -2,7 +2,8 @@
 
 Besides ids, positions and attention, a batch lists its targets flat, so that every later step is the same for any
 layout: gather the predicting states at ``state_index``, score ``target``, sum by ``sequence``.
-Legend: B pairs, T columns, N response tokens of the whole batch. Sequences 0..B-1 are chosen, B..2B-1 rejected.
+Legend: B pairs, M of which count, T columns, N response tokens of the whole batch. Sequences 0..B-1 are chosen,
+B..2B-1 rejected.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class PreferenceBatch(NamedTuple):
         target: (N,) int64; the response tokens.
         sequence: (N,) int64; which of the 2B responses a target belongs to.
         lengths: (2B,) int64; response tokens.
-        rows: (B,) int64; row numbers of the pairs in their source.
-        real: (B,) bool; False marks a pair that only fills up this process's share and counts for nothing.
-        rewards: (2B,) float32 annotated rewards, or None where the data have none.
-        mismatched: the prompts of the real pairs with the responses of other pairs, where an objective asks for them.
+        rows: (M,) int64; row numbers of the pairs that count, the first M. The other B - M pairs only fill up this
+            process's share of the work, so that all processes make the same calls; they are scored and forgotten.
+        rewards: (2, M) float32 annotated rewards of chosen and rejected, or None where the data have none.
+        mismatched: the prompts of the M pairs with the responses of other pairs, where an objective asks for them.
     """
 
     input_ids: Tensor
@@ -54,26 +55,25 @@ class PreferenceBatch(NamedTuple):
     sequence: Tensor
     lengths: Tensor
     rows: Tensor
-    real: Tensor
     rewards: Tensor | None = None
     mismatched: PreferenceBatch | None = None
 
     @property
     def size(self) -> int:
         """B, fillers included."""
-        return len(self.rows)
+        return len(self.lengths) // 2
 
 
 def collate(
     pairs: Sequence[Pair],
-    real: Sequence[bool] | None = None,
+    counted: int | None = None,
     padding_side: Literal["left", "right"] = "right",
 ) -> PreferenceBatch:
     """Lay B pairs out as 2B padded rows, all chosen responses first.
 
     Args:
         pairs: B pairs; every prompt holds at least one token, since the first response token needs a predictor.
-        real: which pairs count; all of them by default.
+        counted: how many of them count, the first ones; all by default.
         padding_side: where the padding goes; no score depends on it.
     """
     sequences = [(pair.prompt, pair.chosen) for pair in pairs] + [(p.prompt, p.rejected) for p in pairs]
@@ -101,13 +101,13 @@ def collate(
         torch.cat(target),
         torch.cat(sequence),
         torch.tensor([len(response) for _, response in sequences]),
-        torch.tensor([pair.row for pair in pairs]),
-        torch.tensor([True] * len(pairs) if real is None else list(real)),
-        _rewards(pairs),
+        torch.tensor([pair.row for pair in pairs[:counted]], dtype=torch.int64),
+        _rewards(pairs[:counted]),
     )
 
 
 def _rewards(pairs: Sequence[Pair]) -> Tensor | None:
-    values = [pair.chosen_reward for pair in pairs] + [pair.rejected_reward for pair in pairs]
-    present = [value for value in values if value is not None]
-    return torch.tensor(present) if len(present) == len(values) else None
+    sides = [[pair.chosen_reward for pair in pairs], [pair.rejected_reward for pair in pairs]]
+    if any(reward is None for side in sides for reward in side):
+        return None
+    return torch.tensor(sides, dtype=torch.float32)

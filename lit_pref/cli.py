@@ -30,6 +30,7 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,  # callbacks.ValidateEnds measures all pairs before the first step instead
     "use_distributed_sampler": False,  # lit_pref.order deals the pairs out to processes
     "enable_model_summary": False,
+    "reload_dataloaders_every_n_epochs": 1,  # so that PreferenceData.keep acts from the next epoch on
 }
 
 
@@ -60,6 +61,9 @@ class PrefCLI(LightningCLI):
         """Nothing: a checkpoint gives weights and progress; settings are those of the command line."""
 
     def instantiate_classes(self) -> None:
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint and checkpoint not in ("last", "best", "hpc", "registry") and not Path(checkpoint).exists():
+            raise ConfigError(f"--ckpt_path {checkpoint}: there is no such file or folder")
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:  # a constructor refused what it was given
@@ -67,6 +71,10 @@ class PrefCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         settings = self._get(self.config_init, "trainer")
+        if settings.get("overfit_batches"):
+            raise ConfigError(
+                "trainer.overfit_batches would replace the order of pairs; use trainer.limit_train_batches"
+            )
         if settings.get("use_distributed_sampler"):
             raise ConfigError(
                 "trainer.use_distributed_sampler: pairs are dealt out by lit-pref itself; set it to false"
@@ -85,7 +93,11 @@ class PrefCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the run lies and how to look at it."""
         folder = Path(self.trainer.default_root_dir)
-        say(f"Curves: tensorboard --logdir {folder.parent}\nFiles: {folder}")
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            say(f"Curves: tensorboard --logdir {folder.parent}")
+        say(f"Files: {folder}")
+
+    after_validate = after_test = after_fit
 
     def _choose_callbacks(self, settings: Any) -> None:
         """A bar on a terminal, plain lines elsewhere; no checkpoints where they are switched off."""

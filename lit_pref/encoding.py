@@ -9,10 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from .batch import Pair
 from .data.rows import Problem, Row
-from .rendering import Part, Rendered, Renderer, Template
+from .errors import ConfigError
+from .rendering import Part, Rendered, Renderer, Template, Unusable
 
 #: Raise this when the ids that a row is turned into change: caches of older versions are then rebuilt.
-VERSION = 1
+VERSION = 2
 
 
 class Encoder:
@@ -37,33 +38,33 @@ class Encoder:
         added = tokenizer("")["input_ids"]
         self.bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id in added[:1] else []
         if tokenizer.eos_token_id is None:
-            raise ValueError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+            raise ConfigError(
+                "the tokenizer has no end-of-sequence token, nor has the model's config.\n"
+                "  Fix: set eos_token in its tokenizer_config.json."
+            )
         self.eos = [tokenizer.eos_token_id]
 
     def encode(self, rows: Sequence[Row]) -> Iterator[Pair | Problem]:
         """Pairs of the rows that can be used; for each other row a Problem, and notes on some that are used."""
         rendered: list[Rendered] = []
         for row in rows:
-            result = self.render(row)
-            if isinstance(result, str):
-                yield _problem(row, "chat-template", None, result, "use a template that only appends", "refuse")
-            else:
-                rendered.append(result)
+            try:
+                rendered.append(self.render(row))
+            except Unusable as reason:
+                yield _problem(row, "chat-template", None, f"{reason}", "use another data.template.chat", "refuse")
         texts = [part.text for r in rendered for part in (r.prompt, r.chosen, r.rejected)]
         ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         for i, r in enumerate(rendered):
             yield from self._pair(r, *ids[3 * i : 3 * i + 3])
 
     def _pair(self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]) -> Iterator[Pair | Problem]:
-        spelled = [part for part in (r.prompt, r.chosen, r.rejected) if self._spells_special(part)]
-        if spelled:
+        if r.prompt.spelled or r.chosen.spelled or r.rejected.spelled:
             prompt, chosen, rejected = map(self._guarded, (r.prompt, r.chosen, r.rejected))
             yield _problem(
                 r.row, "special-token-text", None, "the text spells a special token; it was encoded as plain text",
                 "remove it from the data if it was meant as a control token", "note",
             )  # fmt: skip
         prompt = self._open(prompt)
-        eos = self.eos if r.append_eos else []
         room = self.max_length - len(prompt)
         if room < 1:
             yield _problem(
@@ -72,7 +73,8 @@ class Encoder:
                 "raise data.max_length", "drop",
             )  # fmt: skip
             return
-        chosen, rejected = chosen + eos, rejected + eos
+        chosen += [] if r.chosen.ended else self.eos
+        rejected += [] if r.rejected.ended else self.eos
         if max(len(chosen), len(rejected)) > room:
             if chosen[:room] == rejected[:room]:
                 yield _problem(
@@ -101,21 +103,12 @@ class Encoder:
             return self.bos + prompt
         return prompt or self.eos
 
-    def _spells_special(self, part: Part) -> bool:
-        return any(self.render.special.search(content) for content in part.contents)
-
     def _guarded(self, part: Part) -> list[int]:
-        """Ids of a text whose contents spell special tokens: only those that the template wrote are control tokens."""
-        spans, position = [], 0
-        for content in part.contents:
-            stripped = content.strip()  # templates may strip what they are given
-            position = max(part.text.find(stripped, position), position)
-            spans.append((position, position + len(stripped)))
-            position += len(stripped)
+        """Ids of a text that spells special tokens: only those that the template wrote are control tokens."""
         ids: list[int] = []
         start = 0
         for match in self.render.special.finditer(part.text):
-            if not any(a < match.end() and match.start() < b for a, b in spans):
+            if not any(a < match.end() and match.start() < b for a, b in part.spelled):
                 ids += self._plain(part.text[start : match.start()])
                 ids.append(int(self.tokenizer.get_vocab()[match.group()]))
                 start = match.end()

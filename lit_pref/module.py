@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from objectives import Objective, ObjectiveOutput, PairScores
 
 from .batch import PreferenceBatch
+from .errors import ConfigError
 from .models import CausalLM, share_kept_by_rounding
 from .order import pairs_per_step
-from .references import FrozenModel, Reference
+from .references import FrozenModel, NoReference, Reference
 from .scoring import Wanted, score
 
 #: What a reference reads from its source again is left out of checkpoints.
@@ -52,6 +53,11 @@ class PreferenceModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
+        if self.objective.needs_reference and isinstance(self.reference, NoReference):
+            raise ConfigError(
+                f"{type(self.objective).__name__} compares with a reference, but model.reference is NoReference.\n"
+                "  Fix: set model.reference to lit_pref.references.FrozenModel."
+            )
         if self.policy is None:
             self.policy = self.source.build()
             self.reference.build(self.source)
@@ -63,15 +69,19 @@ class PreferenceModule(pl.LightningModule):
         return score(self.policy, batch, wanted)
 
     def on_train_start(self) -> None:
+        self._stepped = self.trainer.global_step
         self.reference.prepare(self.trainer)
 
-    on_validation_start = on_test_start = on_predict_start = on_train_start
+    def on_validation_start(self) -> None:
+        self.reference.prepare(self.trainer)
+
+    on_test_start = on_predict_start = on_validation_start
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
         total = self.trainer.estimated_stepping_batches
         self.objective.progress = min(self.trainer.global_step / total, 1.0)
         outputs = self._step(batch, self.watch_reference)
-        loss = self._step_loss(outputs["output"], batch, batch_idx)
+        loss = self._step_loss(outputs["output"], batch_idx)
         return {**apply_to_collection(outputs, Tensor, Tensor.detach), "loss": loss}
 
     def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
@@ -85,9 +95,6 @@ class PreferenceModule(pl.LightningModule):
             self._stepped = self.trainer.global_step
             assert self.policy is not None
             self.reference.after_step(self.policy, self._stepped)
-
-    def on_fit_start(self) -> None:
-        self._stepped = self.trainer.global_step
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
@@ -103,10 +110,17 @@ class PreferenceModule(pl.LightningModule):
         return {key: value for key, value in state.items() if not key.startswith(FROZEN_PREFIX)}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Strict for all that is stored; what is frozen keeps its weights."""
+        """Strict for all that is stored; what is frozen keeps its weights. ConfigError where they do not fit."""
         own = super().state_dict()
         frozen = {key: value for key, value in own.items() if key.startswith(FROZEN_PREFIX)}
-        return super().load_state_dict({**frozen, **state_dict}, strict, assign)
+        try:
+            return super().load_state_dict({**frozen, **state_dict}, strict, assign)
+        except RuntimeError as error:
+            reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+            raise ConfigError(
+                f"the checkpoint does not fit the model: {reasons[0][:200]}\n"
+                "  Fix: give model.policy (with adapters), model.objective and model.reference of the run it is from."
+            ) from error
 
     def _step(self, batch: PreferenceBatch, measure: bool) -> dict[str, Any]:
         """Score, compare, and say where training began; ``measure`` asks for that even if the objective does not."""
@@ -131,7 +145,7 @@ class PreferenceModule(pl.LightningModule):
             reference = reference._replace(mismatched=self.reference.score(self.policy, batch))
         return policy, reference
 
-    def _step_loss(self, output: ObjectiveOutput, batch: PreferenceBatch, batch_idx: int) -> Tensor:
+    def _step_loss(self, output: ObjectiveOutput, batch_idx: int) -> Tensor:
         """A share of the mean over all pairs of the optimizer step, exact for ragged batches and trailing groups.
 
         Lightning divides by ``accumulate_grad_batches`` and strategies average over processes; both are undone, so
@@ -141,7 +155,7 @@ class PreferenceModule(pl.LightningModule):
         loader: Any = self.trainer.train_dataloader
         counts = loader.sampler.pair_counts[: self.trainer.num_training_batches]
         scale = accumulate * self.trainer.world_size / pairs_per_step(counts, batch_idx, accumulate)
-        return torch.where(batch.real, output.losses, 0.0).sum() * scale
+        return output.losses.sum() * scale
 
     def _warn_of_rounding(self, optimizer: torch.optim.Optimizer) -> None:
         assert self.policy is not None

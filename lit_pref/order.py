@@ -4,12 +4,20 @@ Knows nothing about tokens, tensors of ids or models.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
-#: One pair of a batch: its position in the data set, and whether it counts (False: it only fills up a share).
-Slot = tuple[int, bool]
+
+class Share(NamedTuple):
+    """One process's share of a batch: B positions in the data, of which the first ``counted`` count.
+
+    The others only fill the share up to the size of the other processes' shares.
+    """
+
+    positions: list[int]
+    counted: int
 
 
 def epoch_order(positions: Sequence[int], seed: int, epoch: int) -> list[int]:
@@ -18,7 +26,7 @@ def epoch_order(positions: Sequence[int], seed: int, epoch: int) -> list[int]:
     return [positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()]
 
 
-class PairBatches(Sampler[list[Slot]]):
+class PairBatches(Sampler[Share]):
     """Batches of positions for one process.
 
     A global batch of ``batch_size * world_size`` consecutive positions of the order is dealt out to the processes
@@ -47,6 +55,11 @@ class PairBatches(Sampler[list[Slot]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        #: First batch of the next pass; a restart in the middle of an epoch sets it.
+        self.start = 0
+        step = batch_size * world_size
+        #: Pairs that count in each batch, over all processes.
+        self.pair_counts = [min(step, len(positions) - i) for i in range(0, len(positions), step)]
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -55,23 +68,17 @@ class PairBatches(Sampler[list[Slot]]):
     def __len__(self) -> int:
         return len(self.pair_counts)
 
-    @property
-    def pair_counts(self) -> list[int]:
-        """Pairs that count in each batch, over all processes."""
-        step = self.batch_size * self.world_size
-        total = len(self.positions)
-        return [min(step, total - start) for start in range(0, total, step)]
-
-    def __iter__(self) -> Iterator[list[Slot]]:
+    def __iter__(self) -> Iterator[Share]:
         order = self.positions
         if self.shuffle_seed is not None:
             order = epoch_order(order, self.shuffle_seed, self.epoch)
         step = self.batch_size * self.world_size
-        for start in range(0, len(order), step):
+        first, self.start = self.start, 0
+        for start in range(first * step, len(order), step):
             chunk = order[start : start + step]
-            share = [(position, True) for position in chunk[self.rank :: self.world_size]]
+            own = list(chunk[self.rank :: self.world_size])
             width = -(-len(chunk) // self.world_size)
-            yield share + [(chunk[0], False)] * (width - len(share))
+            yield Share(own + [chunk[0]] * (width - len(own)), len(own))
 
 
 def pairs_per_step(pair_counts: Sequence[int], batch_index: int, accumulate: int) -> int:

@@ -11,7 +11,7 @@ import sys
 from typing import Any, NoReturn
 
 import jsonargparse._typehints as typehints
-from jsonargparse import ActionConfigFile
+from jsonargparse import ActionConfigFile, Namespace
 from jsonargparse._typehints import subclass_spec_as_namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser
@@ -47,15 +47,28 @@ class ConfigFile(ActionConfigFile):
         before = cfg.get(CALLBACKS)
         super().__call__(parser, cfg, values, option_string)
         after = cfg.get(CALLBACKS)
-        if before and after:
+        if before and after and after is not before:
             cfg[CALLBACKS] = merge_callbacks(_listed(before), _listed(after))
 
 
 def merge_callbacks(before: list[Any], after: list[Any]) -> list[Any]:
-    """Callbacks of both lists; of those of one class, the later settings."""
-    merged = {_class_path(callback): callback for callback in before}
-    merged.update({_class_path(callback): callback for callback in after})
-    return list(merged.values())
+    """The later list, in the places of earlier callbacks of its classes, and what was there of other classes.
+
+    Several callbacks of one class in one list all stay.
+    """
+    if [_plain(callback) for callback in before] == [_plain(callback) for callback in after]:
+        return after
+    merged: list[Any] = []
+    placed: set[str] = set()
+    for callback in before:
+        name = _class_path(callback)
+        same = [later for later in after if _class_path(later) == name]
+        if not same:
+            merged.append(callback)
+        elif name not in placed:
+            merged += same
+            placed.add(name)
+    return merged + [callback for callback in after if _class_path(callback) not in placed]
 
 
 class PrefArgumentParser(LightningArgumentParser):
@@ -72,7 +85,7 @@ class PrefArgumentParser(LightningArgumentParser):
 
 def readable(message: str, parser: LightningArgumentParser) -> str:
     """A parser's message without nested dumps, and with the names that could have been meant."""
-    if message.strip() == "Unexpected config:":
+    if message.startswith("Unexpected config:") and not _content(message.removeprefix("Unexpected config:")):
         return "the config file is empty"
     if match := re.search(r"does not accept option '([^']+)'|Option '([^']+)' is not accepted", message):
         return f"{_short(message)}{_nearest(match[1] or match[2], _keys(parser, message))}"
@@ -84,6 +97,11 @@ def readable(message: str, parser: LightningArgumentParser) -> str:
             choices = ", ".join(sorted(_subclasses(base)))
             return f'Parser key "{match[1]}": {_wrong_class(message)}\n  Choices: {choices}'
     return _short(message)
+
+
+def _content(text: str) -> str:
+    """A YAML text without comments."""
+    return "".join(line.split("#")[0] for line in text.splitlines()).strip()
 
 
 def _short(message: str) -> str:
@@ -130,6 +148,10 @@ def _subclasses(base: type[Any]) -> set[str]:
 
 def _listed(callbacks: Any) -> list[Any]:
     return callbacks if isinstance(callbacks, list) else [callbacks]
+
+
+def _plain(callback: Any) -> Any:
+    return callback.as_dict() if isinstance(callback, Namespace) else callback
 
 
 def _class_path(callback: Any) -> str:

@@ -3,7 +3,7 @@
 It knows nothing about objectives, references, optimizers or text. One forward pass serves both responses of every
 pair. The model's own output embedding sees only the states that predict response tokens, and whatever the
 architecture does to logits afterwards (soft-capping, scaling) stays the architecture's own code.
-Legend: B pairs, T columns, D hidden, V vocabulary, N response tokens.
+Legend: B pairs, M of which count, T columns, D hidden, V vocabulary, N response tokens.
 """
 
 from collections.abc import Callable
@@ -41,9 +41,9 @@ def score(model: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> Pa
         wanted: fields beyond sums.
 
     Returns:
-        PairScores; log-probabilities in float32 nats whatever the precision of the model, hidden sums over the same
-        positions (from the last prompt token to the second-to-last response token), taken at the input of the
-        output embedding: after the final norm, before soft-capping or scaling.
+        PairScores of the M pairs that count: log-probabilities in float32 nats whatever the precision of the model, and
+        hidden sums over the same positions (from the last prompt token to the second-to-last response token), taken
+        at the input of the output embedding: after the final norm, before soft-capping or scaling.
 
     Raises:
         ValueError: the model does not call its output embedding as a module.
@@ -62,21 +62,27 @@ def score(model: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> Pa
             logps[side],
             batch.lengths[side],
             sums[side],
-            None if batch.rewards is None else batch.rewards[side],
+            None if batch.rewards is None else batch.rewards[i],
             None if tokens is None else _tokens_of(tokens, side),
             None if norms is None else norms[side],
         )
-        for side in (slice(0, batch.size), slice(batch.size, count))
+        for i, side in enumerate(counted(batch))
     )
     return PairScores(chosen, rejected)
 
 
+def counted(batch: PreferenceBatch) -> tuple[slice, slice]:
+    """Where the chosen and the rejected responses of the M pairs that count stand among the 2B."""
+    pairs = len(batch.rows)
+    return slice(0, pairs), slice(batch.size, batch.size + pairs)
+
+
 def first_token_probs(model: nn.Module, batch: PreferenceBatch) -> Tensor:
-    """Probabilities of the first response token given each prompt, (B, V) float32; no gradient."""
+    """Probabilities of the first response token given each prompt, (M, V) float32; no gradient."""
     with torch.no_grad():
         starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,) where each response starts in the flat list
         index = batch.state_index[starts[: batch.size]]  # (B,) last prompt tokens
-        return predictions(model, batch, index)[1].float().softmax(-1)
+        return predictions(model, batch, index)[1][: len(batch.rows)].float().softmax(-1)
 
 
 def predictions(model: nn.Module, batch: PreferenceBatch, state_index: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,8 @@
-"""AOT: Melnyk, Mroueh, Belgodere, Rigotti, Nitsure, Yurochkin, Greenewald, Navratil, Ross, NeurIPS 2024, https://arxiv.org/abs/2406.05882"""
+"""AOT: alignment by optimal transport.
+
+Melnyk, Mroueh, Belgodere, Rigotti, Nitsure, Yurochkin, Greenewald, Navratil, Ross, NeurIPS 2024,
+https://arxiv.org/abs/2406.05882
+"""
 
 from torch import Tensor
 

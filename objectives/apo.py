@@ -1,4 +1,7 @@
-"""APO: D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela, Mehri, TACL 2025, https://arxiv.org/abs/2408.06266"""
+"""APO: anchored preference optimization.
+
+D'Oosterlinck, Xu, Develder, Demeester, Singh, Potts, Kiela, Mehri, TACL 2025, https://arxiv.org/abs/2408.06266
+"""
 
 import torch
 from torch import Tensor
@@ -7,12 +10,12 @@ from .base import Objective, ObjectiveOutput, PairScores, log_ratios, require
 
 
 def apo_zero_losses(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
-    """σ(-r⁺) + σ(r⁻): equation 7 of the paper, r being β times a log-ratio; (B,), 1 where policy and reference agree."""
+    """σ(-r⁺) + σ(r⁻), r being β times a log-ratio: equation 7; (B,), 1 where policy and reference agree."""
     return torch.sigmoid(-chosen_rewards) + torch.sigmoid(rejected_rewards)
 
 
 def apo_down_losses(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tensor:
-    """σ(r⁺) + σ(-(r⁺ - r⁻)): equation 8 of the paper; (B,), 1 where policy and reference agree."""
+    """σ(r⁺) + σ(-(r⁺ - r⁻)): equation 8; (B,), 1 where policy and reference agree."""
     return torch.sigmoid(chosen_rewards) + torch.sigmoid(rejected_rewards - chosen_rewards)
 
 

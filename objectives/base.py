@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -106,6 +107,18 @@ class Objective(nn.Module):
     needs_gradient_norms: bool = False
     needs_mismatched: bool = False
     progress: float = 0.0
+
+    def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
+        """Which pairs of the data cannot be used because of their rewards, and the rule that they break.
+
+        Args:
+            chosen: (n,) annotated rewards of the chosen responses.
+            rejected: (n,) of the rejected ones.
+
+        Returns:
+            (n,) bool, True where a pair is to be refused before training, and the rule in words.
+        """
+        return torch.zeros_like(chosen, dtype=torch.bool), ""
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         """Return the losses and implicit rewards of B pairs, shape (B,) each."""

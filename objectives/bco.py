@@ -58,4 +58,4 @@ class BCO(Objective):
     def _update(self, rewards: Tensor) -> None:
         total, count = sum_over_processes(torch.stack([rewards.sum(), rewards.new_tensor(len(rewards))]))
         self.rewards_seen += count.to(torch.int64)
-        self.reward_shift += (total - count * self.reward_shift) / self.rewards_seen
+        self.reward_shift += (total - count * self.reward_shift) / self.rewards_seen.clamp(min=1)

@@ -1,7 +1,7 @@
 """Objectives made of objectives."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .base import Objective, ObjectiveOutput, PairScores, require
 
@@ -33,6 +33,10 @@ class WeightedSum(Objective):
         self.needs_tokens = any(objective.needs_tokens for objective in objectives)
         self.needs_gradient_norms = any(objective.needs_gradient_norms for objective in objectives)
         self.needs_mismatched = any(objective.needs_mismatched for objective in objectives)
+
+    def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
+        answers = [objective.unusable_rewards(chosen, rejected) for objective in self.objectives]  # type: ignore[operator]
+        return torch.stack([unusable for unusable, _ in answers]).any(0), "; ".join(rule for _, rule in answers if rule)
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         for objective in self.objectives:

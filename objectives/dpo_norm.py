@@ -5,7 +5,7 @@ from .dpo import dpo_losses
 
 
 class DPONorm(Objective):
-    """DPO on log-ratios per response token: -log σ(β·(a/|y⁺| - b/|y⁻|)), section 5.1 of the Tülu 3 report.
+    """DPO on log-ratios per response token: -log σ(β·(a/|y⁺| - b/|y⁻|)).
 
     Called ``dpo_norm`` in open-instruct and ``sigmoid_norm`` in TRL. Rewards are β times the log-ratio per token.
 

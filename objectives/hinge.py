@@ -1,4 +1,7 @@
-"""Hinge with a reference, the loss of RSO: Liu, Zhao, Joshi, Khalman, Saleh, Liu, Liu, ICLR 2024, https://arxiv.org/abs/2309.06657"""
+"""Hinge with a reference, the loss of RSO.
+
+Liu, Zhao, Joshi, Khalman, Saleh, Liu, Liu, ICLR 2024, https://arxiv.org/abs/2309.06657
+"""
 
 import torch.nn.functional as F  # noqa: N812, the field's own name for it
 from torch import Tensor
@@ -14,7 +17,7 @@ def hinge_losses(log_ratio_margins: Tensor, beta: float) -> Tensor:
         beta: β, per nat; the paper's γ.
 
     Returns:
-        (B,) losses, the "hinge-norm" loss of the paper's section 3.3; 1 where policy and reference agree.
+        (B,) losses, the paper's "hinge-norm" loss; 1 where policy and reference agree.
     """
     return F.relu(1 - beta * log_ratio_margins)
 

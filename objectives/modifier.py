@@ -1,5 +1,7 @@
 """Objectives that change what another objective sees or says. Knows no particular objective."""
 
+from torch import Tensor
+
 from .base import Objective, ObjectiveOutput, PairScores, SequenceScores, TokenScores
 
 
@@ -18,6 +20,9 @@ class Modifier(Objective):
         self.needs_tokens = type(self).needs_tokens or objective.needs_tokens
         self.needs_gradient_norms = type(self).needs_gradient_norms or objective.needs_gradient_norms
         self.needs_mismatched = objective.needs_mismatched
+
+    def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
+        return self.objective.unusable_rewards(chosen, rejected)
 
     def inner(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         """The modified objective's own answer."""

@@ -44,18 +44,9 @@ class ODPO(Objective):
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         chosen, rejected = log_ratios(policy, reference)  # (B,), (B,)
-        losses = odpo_losses(chosen - rejected, self._reward_gaps(policy), self.beta, self.alpha)
+        better, worse = annotated_rewards(policy)  # (B,), (B,)
+        losses = odpo_losses(chosen - rejected, better - worse, self.beta, self.alpha)
         return ObjectiveOutput(losses, self.beta * chosen.detach(), self.beta * rejected.detach())
 
-    @staticmethod
-    def _reward_gaps(policy: PairScores) -> Tensor:
-        better, worse = annotated_rewards(policy)  # (B,), (B,)
-        refused = (~(better > worse)).nonzero().flatten().tolist()
-        if refused:
-            first = refused[0]
-            raise ValueError(
-                f"chosen_reward is {better[first].item():g} and rejected_reward is {worse[first].item():g} in pair "
-                f"{first} of a batch of {len(better)} ({len(refused)} such), but ODPO takes the logarithm of their "
-                "difference: chosen_reward must be above rejected_reward"
-            )
-        return better - worse
+    def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
+        return ~(chosen > rejected), "ODPO needs every chosen_reward above rejected_reward"

@@ -28,8 +28,8 @@ class RDPO(Objective):
 
     Args:
         beta: per nat; positive.
-        alpha: per response token, at least 0. The paper uses 0.01 and 0.005 for dialogue and 0.2 and below for
-            summaries.
+        alpha: per response token, at least 0. In use are 0.005 and 0.01 for dialogue (HH) and 0.2 for summaries
+            (TL;DR).
     """
 
     def __init__(self, beta: float = 0.1, alpha: float = 0.01) -> None:

@@ -1,4 +1,8 @@
-"""REBEL: Gao, Chang, Zhan, Oertell, Swamy, Brantley, Joachims, Bagnell, Lee, Sun, NeurIPS 2024, https://arxiv.org/abs/2404.16767"""
+"""REBEL: regression to relative rewards.
+
+Gao, Chang, Zhan, Oertell, Swamy, Brantley, Joachims, Bagnell, Lee, Sun, NeurIPS 2024,
+https://arxiv.org/abs/2404.16767
+"""
 
 from torch import Tensor
 

@@ -20,7 +20,7 @@ from callbacks import (
     ValidateEnds,
 )
 from callbacks.displacement import displacement, displacement_scalars, displacement_sentences
-from callbacks.mass_shift import largest_changes
+from callbacks.mass_shift import _tags, largest_changes
 from lit_pref.data.datamodule import PreferenceData
 from lit_pref.errors import ConfigError
 from lit_pref.models import CausalLM
@@ -90,18 +90,31 @@ def test_a_nan_stays_a_nan() -> None:
     assert all(math.isnan(scalars[name]) for name in ("chosen", "share_displaced", "worst_decile", "accuracies"))
 
 
+FELL = {"chosen": -3.14, "rejected": -8.1, "margin": 4.96, "share_displaced": 0.71, "worst_decile": -9.0}
+
+
 def test_sentences_say_what_the_numbers_say() -> None:
-    fell = {"chosen": -3.14, "rejected": -8.1, "margin": 4.96, "share_displaced": 0.71, "worst_decile": -9.0}
-    text = displacement_sentences(fell, 1234)
+    text = displacement_sentences(FELL, 1234)
     assert "Over 1,234 validation pairs, the chosen log-probability fell by 3.1 nats on average" in text
     assert "71% of the pairs" in text
     assert "fell by 9.0 nats" in text
     assert "the margin rose by 5.0 nats" in text
     assert "likelihood displacement" in text
-    rose = {**fell, "chosen": 1.0, "share_displaced": 0.1}
-    assert "likelihood displacement" not in displacement_sentences(rose, 10)
-    shrunk = {**fell, "margin": -1.0}
-    assert "likelihood displacement" not in displacement_sentences(shrunk, 10), "the margin must have grown"
+
+
+@pytest.mark.parametrize("change", [{"chosen": 1.0}, {"margin": -1.0}, {"chosen": -0.01}, {"margin": 0.01}], ids=str)
+def test_only_a_change_that_shows_is_called_displacement(change: dict[str, float]) -> None:
+    assert "likelihood displacement" not in displacement_sentences({**FELL, **change}, 10)
+
+
+def test_a_run_that_diverged_is_called_that() -> None:
+    assert displacement_sentences({**FELL, "chosen": math.nan}, 10).endswith("the run diverged.")
+
+
+def test_mass_tags_never_collide() -> None:
+    assert _tags({5: "Yes", 6: " Yes", 7: "Yes", 8: "_Yes", 9: "\n"}) == {
+        5: "mass/Yes/val", 6: "mass/_Yes/val", 7: "mass/token_7/val", 8: "mass/token_8/val", 9: "mass/token_9/val",
+    }  # fmt: skip
 
 
 def test_tables_do_not_depend_on_how_examples_were_dealt() -> None:
@@ -111,15 +124,16 @@ def test_tables_do_not_depend_on_how_examples_were_dealt() -> None:
         table = ExampleTable()
         for i in range(0, 20, size):
             part = slice(i, i + size)
-            table.update(rows[part], torch.ones(len(rows[part]), dtype=torch.bool), {"x": values[part]})
+            table.update(rows[part], {"x": values[part]})
         results.append(table.columns())
     assert torch.equal(results[0]["x"], results[1]["x"])
     assert results[0]["row"].tolist() == list(range(20))
 
 
-def test_tables_forget_fillers() -> None:
+def test_a_table_of_one_example_is_a_table() -> None:
     table = ExampleTable()
-    table.update(torch.tensor([3, 3]), torch.tensor([True, False]), {"x": torch.tensor([1.0, 99.0])})
+    table.update(torch.tensor([3]), {"x": torch.tensor([1.0])})
+    table.update(torch.tensor([], dtype=torch.int64), {"x": torch.tensor([])})
     assert table.columns()["x"].tolist() == [1.0]
 
 

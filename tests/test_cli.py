@@ -248,6 +248,48 @@ def test_an_overlay_without_callbacks_keeps_them_and_an_empty_list_clears_them(p
     assert len(callback_names(parsed("--trainer.callbacks+=Dashboard"))) == 5
 
 
+def test_several_callbacks_of_one_class_in_one_file_all_stay(parsed: Any, tmp_path: Path) -> None:
+    two = [
+        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": name}} for name in "ab"
+    ]
+    first = overlay(tmp_path, "two.yaml", {"trainer": {"callbacks": two}})
+    second = overlay(tmp_path, "o.yaml", {"trainer": {"max_steps": 3}})
+    third = overlay(tmp_path, "p.yaml", {"trainer": {"callbacks": [{"class_path": "callbacks.Dashboard"}]}})
+    names = callback_names(parsed("-c", first, "-c", second, "-c", third))
+    assert names.count("ModelCheckpoint") == 2
+    assert names[-1] == "Dashboard"
+
+
+@pytest.mark.parametrize("stop", ["--trainer.max_steps=5", "ModelCheckpoint"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_stopped_within_an_epoch_goes_on_where_it_was(
+    stop: str, accumulate: int, base: Path, tmp_path: Path
+) -> None:
+    """Nine batches an epoch, stopped after five steps: same rows, same numbers, same weights, bit for bit."""
+    common = ["fit", "-c", str(base), "--trainer.max_epochs=2", "--trainer.max_steps=-1", "--model.optimizer.lr=0.5",
+              f"--trainer.accumulate_grad_batches={accumulate}", "--trainer.callbacks+=LastCheckpoint"]  # fmt: skip
+    run_cli([*common, "--run.name=straight"])
+    every = ["--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint",
+             "--trainer.callbacks.every_n_train_steps=3",
+             "--trainer.callbacks.save_top_k=-1"]  # fmt: skip
+    steps = ["--trainer.max_steps=3"] if stop != "ModelCheckpoint" else []
+    run_cli([*common, "--run.name=stopped", *(every if stop == "ModelCheckpoint" else []), *steps])
+    name = "epoch=0-step=3.ckpt" if stop == "ModelCheckpoint" else "last.ckpt"
+    run_cli([*common, "--run.name=resumed", f"--ckpt_path={tmp_path / 'runs/stopped/version_0/checkpoints' / name}"])
+    weights = [
+        torch.load(tmp_path / f"runs/{run}/version_0/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("straight", "resumed")
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    rows = [
+        list(csv.DictReader((tmp_path / f"runs/{run}/version_0/metrics.csv").open())) for run in ("straight", "resumed")
+    ]
+    straight, resumed = ({r["step"]: r["loss/train"] for r in run if r["loss/train"]} for run in rows)
+    assert resumed
+    assert "0" not in resumed
+    assert resumed.items() <= straight.items()
+
+
 def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Path) -> None:
     run_cli(["fit", "--config", str(base), "--trainer.max_epochs=1", "--trainer.max_steps=-1"])
     checkpoint = next((tmp_path / "runs/t/version_0/checkpoints").iterdir())
@@ -277,7 +319,7 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
     [
         (["--trainer.max_epoch=3"], ["max_epoch", "Did you mean", "'trainer.max_epochs'"]),
         (["--modl.objective=DPO"], ["modl.objective", "'model.objective'"]),
-        (["--model.objective=DPPO"], ["no class 'DPPO'", "Choices: DPO, IPO, SFT, SimPO, WeightedSum"]),
+        (["--model.objective=DPPO"], ["no class 'DPPO'", "Choices: AOT, APODown", "SimPO", "WeightedSum"]),
         (["--model.reference=Frozen"], ["no class 'Frozen'", "CachedModel, FrozenModel, MovingModel"]),
         (["--trainer.callbacks+=Displacemnt"], ["no class 'Displacemnt'", "Displacement"]),
         (["--model.objective.betta=1"], ["betta", "Did you mean 'beta'?"]),
@@ -292,6 +334,10 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
         (["--model.policy.path=world:agreement/no-over-never"], ["names preference data", "'world:agreement'"]),
         (["--config=nowhere.yaml"], ["nowhere.yaml"]),
         (["--config=empty.yaml"], ["the config file is empty"]),
+        (["--config=comment.yaml"], ["the config file is empty"]),
+        (["--ckpt_path=nope.ckpt"], ["nope.ckpt", "no such file"]),
+        (["--trainer.overfit_batches=2"], ["trainer.limit_train_batches"]),
+        (["--model.reference=NoReference", "--trainer.callbacks=[]"], ["DPO compares with a reference", "FrozenModel"]),
         (["--config=typo.yaml"], ["model.objektive", "Did you mean 'model.objective'?"]),
     ],
     ids=lambda v: v[0] if isinstance(v, list) and v[0].startswith("--") else "",
@@ -300,6 +346,7 @@ def test_a_wrong_config_is_answered_in_a_few_lines(
     args: list[str], words: list[str], base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overlay(tmp_path, "empty.yaml", "")
+    overlay(tmp_path, "comment.yaml", "# nothing yet\n")
     overlay(tmp_path, "typo.yaml", {"model": {"objektive": {"class_path": "objectives.DPO"}}})
     code, said = refuse(capsys, "fit", "--config", str(base), *args)
     assert code == 2

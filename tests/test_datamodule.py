@@ -11,13 +11,13 @@ import pytest
 from lit_pref.batch import Pair
 from lit_pref.data.cache import CachedPairs, write
 from lit_pref.data.datamodule import PreferenceData
-from lit_pref.data.kept_rows import write_kept_rows
 from lit_pref.data.rows import DataError
 from lit_pref.data.tokenized import PairSource, content_of, tokenized
 from lit_pref.errors import ConfigError
 from lit_pref.models import CausalLM
 from lit_pref.module import PreferenceModule
-from objectives import DPO
+from objectives import DPO, KTO, ODPO, SFT, Objective, WeightedSum
+from objectives.wpo import WPO
 
 
 def write_rows(path: Path, *rows: dict[str, Any]) -> Path:
@@ -45,7 +45,7 @@ def ready(data: PreferenceData) -> PreferenceData:
 
 
 def rows_of(loader: Any) -> list[int]:
-    return [row for batch in loader for row in batch.rows[batch.real].tolist()]
+    return [row for batch in loader for row in batch.rows.tolist()]
 
 
 # --- splits and order ---------------------------------------------------------------------------------------------
@@ -227,20 +227,49 @@ def test_a_batch_that_is_not_filled_is_said(
     assert "1 training pairs do not fill a batch of 2: one step an epoch" in capsys.readouterr().out
 
 
-def test_rewards_are_demanded_where_the_objective_needs_them(model_folder: Path, tmp_path: Path) -> None:
-    class NeedsRewards(DPO):
-        needs_rewards = True
+def with_objective(data: PreferenceData, objective: Objective) -> PreferenceData:
+    data.trainer.lightning_module.objective = objective  # type: ignore[union-attr]
+    return data
 
-    data = make(model_folder, write_rows(tmp_path / "a.jsonl", *numbered(4)), tmp_path)
-    data.trainer.lightning_module.objective = NeedsRewards()  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="NeedsRewards needs annotated rewards"):
-        ready(data)
+
+def test_rewards_are_demanded_where_the_objective_needs_them(model_folder: Path, tmp_path: Path) -> None:
+    rows = numbered(4, chosen_reward=2, rejected_reward=1.5)
+    del rows[2]["rejected_reward"]
+    data = make(model_folder, write_rows(tmp_path / "a.jsonl", *rows), tmp_path)
+    with pytest.raises(DataError, match="ODPO needs annotated rewards, but row 2 has none"):
+        ready(with_objective(data, ODPO()))
     rewarded = write_rows(tmp_path / "b.jsonl", *numbered(4, chosen_reward=2, rejected_reward=1.5))
-    data = make(model_folder, rewarded, tmp_path)
-    data.trainer.lightning_module.objective = NeedsRewards()  # type: ignore[union-attr]
+    data = with_objective(make(model_folder, rewarded, tmp_path), ODPO())
     batch = next(iter(ready(data).train_dataloader()))
     assert batch.rewards is not None
-    assert batch.rewards[0] == 2.0
+    assert batch.rewards[:, 0].tolist() == [2.0, 1.5]
+
+
+@pytest.mark.parametrize("objective", [ODPO(), WeightedSum([SFT(), ODPO()], [1, 1]), WPO(ODPO())], ids=str)
+def test_rewards_that_break_an_objectives_rule_are_refused_naming_the_rows(
+    objective: Objective, model_folder: Path, tmp_path: Path
+) -> None:
+    rows = numbered(6, chosen_reward=2, rejected_reward=1.5)
+    rows[1]["rejected_reward"] = rows[4]["rejected_reward"] = 2
+    data = make(model_folder, write_rows(tmp_path / "a.jsonl", *rows), tmp_path)
+    with pytest.raises(
+        DataError, match="ODPO needs every chosen_reward above rejected_reward, but rows 1, 4 have others"
+    ) as caught:
+        ready(with_objective(data, objective))
+    assert "a chosen_reward of 2 and a rejected_reward of 2" in str(caught.value)
+
+
+def test_mismatched_pairs_are_other_pairs_responses(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    data = ready(with_objective(make(model_folder, pairs_file, tmp_path, val_size=0, batch_size=3), KTO()))
+    assert data.train is not None
+    for batch in data.train_dataloader():
+        assert batch.mismatched.rows.tolist() == batch.rows.tolist()
+        for i, row in enumerate(batch.rows.tolist()):
+            partner = data.train[(row + 1) % 40]
+            expected = [*data.train[row].prompt, *partner.chosen]
+            assert batch.mismatched.input_ids[i, : len(expected)].tolist() == expected
+    with pytest.raises(ConfigError, match="KTO compares with the responses of other pairs"):
+        ready(with_objective(make(model_folder, pairs_file, tmp_path, batch_size=1), KTO()))
 
 
 # --- rows that are kept -------------------------------------------------------------------------------------------
@@ -254,6 +283,31 @@ def test_keep_changes_training_and_nothing_else(model_folder: Path, pairs_file: 
     assert rows_of(data.val_dataloader()) == val
     with pytest.raises(DataError, match="none of the rows to keep is a training row"):
         data.keep(val)
+
+
+def test_rows_kept_after_an_epoch_are_those_of_the_next(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    seen: dict[int, set[int]] = {}
+
+    class KeepTwelve(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            seen.setdefault(trainer.current_epoch, set()).update(batch.rows.tolist())
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            if trainer.current_epoch == 0:
+                trainer.datamodule.keep(sorted(seen[0])[:12])
+
+    def fit(**options: Any) -> None:
+        trainer = pl.Trainer(
+            **options, accelerator="cpu", logger=False, max_epochs=3, callbacks=[KeepTwelve()],
+            default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False, num_sanity_val_steps=0,
+        )  # fmt: skip
+        module = PreferenceModule(CausalLM(str(model_folder)), DPO())
+        trainer.fit(module, PreferenceData(str(pairs_file), val_size=0.25, batch_size=5))
+
+    fit(reload_dataloaders_every_n_epochs=1)
+    assert seen[1] == seen[2] == set(sorted(seen[0])[:12])
+    with pytest.raises(ConfigError, match="reload_dataloaders_every_n_epochs to be 1"):
+        fit()
 
 
 def test_kept_rows_survive_in_the_state(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
@@ -280,7 +334,7 @@ def test_kept_rows_of_a_file_belong_to_one_data_set(model_folder: Path, pairs_fi
     data = ready(make(model_folder, pairs_file, tmp_path, val_size=0))
     assert data.train is not None
     kept = tmp_path / "kept.json"
-    write_kept_rows(kept, content_of(data.train), [5, 6, 7])
+    kept.write_text(json.dumps({"data": content_of(data.train), "rows": [5, 6, 7]}))
     again = ready(make(model_folder, pairs_file, tmp_path, val_size=0, kept_rows=str(kept)))
     assert sorted(rows_of(again.train_dataloader())) == [5, 6, 7]
     other = write_rows(tmp_path / "other.jsonl", *numbered(10))

@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def fit(folder: Path, pairs: Path, root: Path, devices: int, batch_size: int) -> Path:
+def fit(folder: Path, pairs: Path, root: Path, objective: str, devices: int, batch_size: int) -> Path:
     name = f"on_{devices}"
     strategy = "ddp" if devices > 1 else "auto"
     arguments = [
-        "-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / "configs/objectives/dpo.yaml"),
+        "-c", str(ROOT / "configs/base.yaml"), "-c", str(ROOT / f"configs/objectives/{objective}.yaml"),
         f"--model.policy.path={folder}", "--model.optimizer.lr=1e-2",
         f"--data.path={pairs}", f"--data.batch_size={batch_size}", "--data.val_size=7",
         "--trainer.accelerator=cpu", f"--trainer.devices={devices}", f"--trainer.strategy={strategy}",
@@ -43,10 +43,16 @@ def curves(path: Path) -> dict[tuple[str, str], float]:
         }
 
 
-def test_two_processes_log_the_numbers_of_one(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
-    """33 training pairs in global batches of 8, 7 validation pairs: neither divides by two."""
-    one = curves(fit(model_folder, pairs_file, tmp_path, devices=1, batch_size=8))
-    two = curves(fit(model_folder, pairs_file, tmp_path, devices=2, batch_size=4))
+@pytest.mark.parametrize("objective", ["dpo", "kto", "bco"])
+def test_two_processes_log_the_numbers_of_one(
+    objective: str, model_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """33 training pairs in global batches of 8, 7 validation pairs: neither divides by two.
+
+    KTO and BCO estimate one number from all pairs of a step, whatever process they are on.
+    """
+    one = curves(fit(model_folder, pairs_file, tmp_path, objective, devices=1, batch_size=8))
+    two = curves(fit(model_folder, pairs_file, tmp_path, objective, devices=2, batch_size=4))
     assert one.keys() == two.keys()
     assert ("10", "displacement/chosen/val") in one
     for key, value in one.items():

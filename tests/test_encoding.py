@@ -1,5 +1,6 @@
 """From rows of text to ids: the boundary, the ends, special tokens, cutting."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -140,3 +141,61 @@ def test_rewards_and_name_travel_with_the_pair(tokenizer: Any) -> None:
 def test_a_plain_template_needs_its_slot() -> None:
     with pytest.raises(ValueError, match="must contain {prompt} exactly once"):
         Template(plain="no slot")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [turn("user", "hi"), turn("assistant", "ok"), turn("user", "<|end|>")],
+        [turn("system", ""), turn("user", "<|user|>")],
+    ],
+    ids=["the end of a turn", "its beginning"],
+)
+def test_text_that_is_a_special_token_is_told_from_the_templates_own(messages: Any, tokenizer: Any) -> None:
+    note, pair = encode(tokenizer, (messages, [turn("assistant", "a")], [turn("assistant", "b")]))
+    honest = encode(
+        tokenizer, ([*messages[:-1], turn("user", "x")], [turn("assistant", "a")], [turn("assistant", "b")])
+    )[-1]
+    assert note.case == "special-token-text"
+    specials = set(range(7))
+    assert [t for t in pair.prompt if t in specials] == [t for t in honest.prompt if t in specials]
+    # The control tokens stand where they stand in the honest row.
+    start = next(i for i, (a, b) in enumerate(zip(pair.prompt, honest.prompt, strict=False)) if a != b)
+    assert tokenizer.decode(pair.prompt[start:]).startswith(messages[-1]["content"])
+
+
+def test_a_plain_template_with_the_token_that_the_prompt_spells(tokenizer: Any) -> None:
+    template = Template(plain="<|user|>{prompt}<|end|>")
+    pair = encode(tokenizer, ("<|user|>", "a", "b"), template=template)[-1]
+    user, end = tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>"])
+    assert pair.prompt[1] == user
+    assert pair.prompt[-1] == end
+    assert user not in pair.prompt[2:]
+
+
+def test_a_response_that_spells_an_end_of_turn_still_ends(tokenizer: Any) -> None:
+    jinja = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    pair = encode(tokenizer, ("q", "yes<|end|>", "no"), template=Template(format="chat", chat=jinja))[-1]
+    assert pair.chosen[-1] == EOS
+    assert pair.rejected[-1] == EOS
+
+
+def test_a_template_that_refuses_a_row_or_is_broken(tokenizer: Any) -> None:
+    refusing = "{{ raise_exception('no system turns') }}"
+    (problem,) = encode(tokenizer, ("q", "a", "b"), template=Template(format="chat", chat=refusing))
+    assert problem.action == "refuse"
+    assert "no system turns" in problem.message
+    with pytest.raises(ConfigError, match="no Jinja"):
+        encode(tokenizer, ("q", "a", "b"), template=Template(format="chat", chat="{% for %}"))
+
+
+def test_an_empty_prompt_is_an_empty_turn_of_a_chat(tokenizer: Any) -> None:
+    (pair,) = encode(tokenizer, ("", "a", "b"), template=Template(format="chat"))
+    assert tokenizer.decode(pair.prompt) == "<s><|user|>\n<|end|>\n<|assistant|>\n"
+
+
+def test_a_tokenizer_without_an_end_of_sequence_is_refused(tokenizer: Any) -> None:
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = None
+    with pytest.raises(ConfigError, match="no end-of-sequence token"):
+        Encoder(endless, Template(), 100)

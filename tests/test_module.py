@@ -14,7 +14,7 @@ from lit_pref.data.loading import make_loader
 from lit_pref.errors import ConfigError, SetupError
 from lit_pref.models import CausalLM, share_kept_by_rounding
 from lit_pref.module import PreferenceModule
-from lit_pref.order import PairBatches
+from lit_pref.order import PairBatches, Share
 from lit_pref.references import AdaptersOff, FrozenModel, NoReference, Reference
 from lit_pref.scoring import score
 from objectives import DPO, Objective, SimPO
@@ -66,8 +66,7 @@ def test_a_trailing_group_is_divided_by_its_own_size(model_folder: Path, random_
 
     class FourThenOne(PairBatches):
         def __iter__(self) -> Any:
-            slots = [(i, True) for i in range(5)]
-            return iter([slots[:4], slots[4:]])
+            return iter([Share([0, 1, 2, 3], 4), Share([4], 1)])
 
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
                          enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
@@ -80,7 +79,7 @@ def test_fillers_weigh_nothing(model_folder: Path, random_pairs: Any) -> None:
 
     class Filled(PairBatches):
         def __iter__(self) -> Any:
-            return iter([[(0, True), (1, True), (2, True), (0, False)]])
+            return iter([Share([0, 1, 2, 0], 3)])
 
     fit(alone, pairs, 3)
     trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
@@ -221,7 +220,7 @@ def test_no_reference_trains_reference_free_objectives(model_folder: Path, rando
     start = weights(module).clone()
     fit(module, random_pairs(8))
     assert not torch.equal(weights(module), start)
-    with pytest.raises(ValueError, match=r"set model\.reference"):
+    with pytest.raises(ConfigError, match=r"DPO compares with a reference, but model\.reference is NoReference"):
         fit(make_module(model_folder, DPO(), reference=NoReference()), random_pairs(4))
 
 
@@ -256,7 +255,7 @@ def test_checkpoints_hold_the_policy_alone_and_load_strictly(
     other.load_state_dict(stored)
     assert torch.equal(weights(other), weights(module))
     stored.pop(next(iter(stored)))
-    with pytest.raises(RuntimeError, match="Missing key"):
+    with pytest.raises(ConfigError, match="does not fit the model: Missing key"):
         other.load_state_dict(stored)
 
 

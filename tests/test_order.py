@@ -15,8 +15,11 @@ def global_batches(world_size: int, batch_size: int, count: int = 23, epoch: int
         ranks.append(list(order))
     assert len({len(r) for r in ranks}) == 1, "every process makes the same number of calls"
     for batches in zip(*ranks, strict=True):
-        assert len({len(b) for b in batches}) == 1, "of the same batch size"
-    return [{position for batch in batches for position, real in batch if real} for batches in zip(*ranks, strict=True)]
+        assert len({len(share.positions) for share in batches}) == 1, "of the same batch size"
+    return [
+        {position for share in shares for position in share.positions[: share.counted]}
+        for shares in zip(*ranks, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4, 6])
@@ -25,7 +28,7 @@ def test_any_number_of_processes_sees_the_same_rows_in_the_same_order(world_size
 
 
 def test_every_row_is_seen_once_an_epoch() -> None:
-    seen = sorted(position for batch in PairBatches(range(23), 4, 7) for position, real in batch if real)
+    seen = sorted(position for share in PairBatches(range(23), 4, 7) for position in share.positions)
     assert seen == list(range(23))
 
 
@@ -35,7 +38,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_without_a_seed_rows_stay_in_data_order() -> None:
-    assert [p for batch in PairBatches([4, 2, 9], 2) for p, _ in batch] == [4, 2, 9]
+    assert list(PairBatches([4, 2, 9], 2)) == [([4, 2], 2), ([9], 1)]
 
 
 def test_pair_counts_and_steps_of_ragged_epochs() -> None:
@@ -54,6 +57,9 @@ def test_splits_are_disjoint_complete_and_stable() -> None:
     assert split_positions(100, 0.2, 4)[1] != val
     assert len(split_positions(100, 7, 3)[1]) == 7
     assert split_positions(100, 0, 3)[1] == []
+    assert len(split_positions(100, 1, 3)[1]) == 1
+    assert len(split_positions(3, 0.1, 3)[1]) == 1
+    assert split_positions(1, 0.1, 3)[1] == []
 
 
 def test_shared_prompts_are_counted() -> None:
@@ -62,6 +68,10 @@ def test_shared_prompts_are_counted() -> None:
 
 
 def test_fillers_are_marked_not_guessed() -> None:
-    batch = collate([Pair(4, [1], [2], [3]), Pair(4, [1], [2], [3])], [True, False])
-    assert batch.real.tolist() == [True, False]
-    assert batch.rows.tolist() == [4, 4]
+    shares = [next(iter(PairBatches([5], 2, None, rank, 2))) for rank in (0, 1)]
+    assert shares == [([5], 1), ([5], 0)]
+    batch = collate([Pair(4, [1], [2], [3], 1.0, 2.0), Pair(4, [1], [2], [3], 1.0, 2.0)], 1)
+    assert batch.size == 2
+    assert batch.rows.tolist() == [4]
+    assert batch.rewards is not None
+    assert batch.rewards.tolist() == [[1.0], [2.0]]

@@ -51,7 +51,7 @@ def test_the_example_objective_trains(
     (tmp_path / "my_losses.py").write_text(blocks("python")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     run_cli([
-        "fit", "-c", str(ROOT / "configs/base.yaml"), "--model.objective=my_losses.Hinge",
+        "fit", "-c", str(ROOT / "configs/base.yaml"), "--model.objective=my_losses.MyHinge",
         f"--model.policy.path={model_folder}", f"--data.path={pairs_file}", "--trainer.max_steps=2",
         "--trainer.accelerator=cpu", f"--run.root={tmp_path}",
     ])  # fmt: skip

@@ -101,5 +101,16 @@ def test_an_annotated_reward_reaches_its_side() -> None:
     pairs = [Pair(0, [5], [6], [7], 1.5, -0.5), Pair(1, [5], [6], [7], 2.5, 0.5)]
     batch = collate(pairs)
     assert batch.rewards is not None
-    assert batch.rewards.tolist() == [1.5, 2.5, -0.5, 0.5]
+    assert batch.rewards.tolist() == [[1.5, 2.5], [-0.5, 0.5]]
     assert collate([pairs[0], Pair(1, [5], [6], [7])]).rewards is None
+
+
+@torch.no_grad()
+def test_pairs_that_only_fill_up_are_scored_and_forgotten(small_model: Any, random_pairs: Any) -> None:
+    model, pairs = small_model("llama"), random_pairs(4)
+    counted, alone = score(model, collate(pairs, 3)), score(model, collate(pairs[:3]))
+    for side, expected in ((counted.chosen, alone.chosen), (counted.rejected, alone.rejected)):
+        torch.testing.assert_close(side.logps, expected.logps, atol=1e-5, rtol=0)
+        assert side.lengths.tolist() == expected.lengths.tolist()
+    assert first_token_probs(model, collate(pairs, 3)).shape[0] == 3
+    assert len(score(model, collate(pairs, 0)).chosen.logps) == 0

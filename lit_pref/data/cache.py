@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..batch import Pair
-from ..paths import file_sha256
+from ..paths import file_sha256, made
 
 ARRAYS = {"tokens": np.int32, "bounds": np.int64, "rows": np.int64, "rewards": np.float32}
 
@@ -82,8 +82,7 @@ def write(folder: Path, pairs: Iterable[Pair], meta: dict[str, Any]) -> None:
 
 def lock(folder: Path) -> FileLock:
     """A lock beside the cache folder, so that two processes do not build the same cache."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(str(folder) + ".lock")
+    return FileLock(str(made(folder.parent) / f"{folder.name}.lock"))
 
 
 def _write_arrays(part: Path, pairs: Iterable[Pair]) -> dict[int, str]:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from ..batch import Pair, PreferenceBatch
+from ..batch import Pair
 from ..console import say
 from ..errors import ConfigError
 from ..models import load_tokenizer
@@ -17,13 +16,12 @@ from ..order import PairBatches
 from ..rendering import Template
 from .cache import CachedPairs
 from .columns import Columns
+from .demands import check_demands
 from .kept_rows import other_data, read_kept_rows
-from .loading import make_loader
+from .loading import ResumableLoader, make_loader
 from .rows import DataError
 from .splits import shared_prompts, split_positions
 from .tokenized import BAD_ROWS, PairSource, content_of, tokenized
-
-Loader = DataLoader[PreferenceBatch]
 
 
 class PreferenceData(pl.LightningDataModule):
@@ -152,30 +150,34 @@ class PreferenceData(pl.LightningDataModule):
     def keep(self, rows: Sequence[int]) -> None:
         """Train on these rows of the source from the next epoch on; validation pairs stay out.
 
-        This is the one way back from callbacks to data. Every process must keep the same rows.
+        This is the one way back from callbacks to data. Every process must keep the same rows, and the Trainer must
+        have ``reload_dataloaders_every_n_epochs=1``, as it has on the command line.
         """
         assert self.train is not None
+        trainer: Any = self.trainer
+        if trainer is not None and trainer.training and trainer.reload_dataloaders_every_n_epochs != 1:
+            raise ConfigError("rows kept between epochs need trainer.reload_dataloaders_every_n_epochs to be 1")
         wanted = set(rows)
         kept = [p for p in self.train_positions if int(self.train.rows[p]) in wanted]
         if not kept:
             raise DataError("none of the rows to keep is a training row, so nothing can be trained", ["no-rows-left"])
         self.kept = kept
 
-    def train_dataloader(self) -> Loader:
+    def train_dataloader(self) -> ResumableLoader:
         assert self.train is not None
         return self._loader(self.train, self.kept, self.batch_size, self.seed)
 
-    def val_dataloader(self) -> Loader | list[Loader]:
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
         assert self.val is not None
         positions = self.val_positions
         return self._loader(self.val, positions, self.val_batch_size) if positions else []
 
-    def test_dataloader(self) -> Loader:
+    def test_dataloader(self) -> ResumableLoader:
         if self.test is None:
             raise ConfigError("lit-pref test needs data.test_path.\n  Fix: set it, or use lit-pref validate.")
         return self._loader(self.test, range(len(self.test)), self.val_batch_size)
 
-    def predict_dataloader(self) -> Loader:
+    def predict_dataloader(self) -> ResumableLoader:
         """Every pair of ``path``, in order."""
         assert self.train is not None
         return self._loader(self.train, range(len(self.train)), self.val_batch_size)
@@ -214,16 +216,18 @@ class PreferenceData(pl.LightningDataModule):
 
     def _loader(
         self, pairs: CachedPairs, positions: Sequence[int], batch_size: int, shuffle_seed: int | None = None
-    ) -> Loader:
+    ) -> ResumableLoader:
         rank = 0 if self.trainer is None else self.trainer.global_rank
         order = PairBatches(positions, batch_size, shuffle_seed, rank, self._world_size)
         mismatched = self.trainer is not None and self._module.objective.needs_mismatched
         return make_loader(pairs, order, self.num_workers, mismatched, self.source.max_length)
 
     def _listing(self, source: PairSource) -> Path | None:
-        """Where the run's folder lists the rows of a source that are left out."""
-        prefix = "" if source is self.source else f"{source.split}_"
-        return None if self.trainer is None else Path(self.trainer.default_root_dir) / f"{prefix}{BAD_ROWS}"
+        """Where the run's folder lists the rows of a source that are left out, by what the source is for."""
+        if self.trainer is None:
+            return None
+        prefix = "" if source is self.source else "validation_" if source is self.val_source else "test_"
+        return Path(self.trainer.default_root_dir) / f"{prefix}{BAD_ROWS}"
 
     def _check(self) -> None:
         """Say what is odd about data that can be trained on; refuse what the objective cannot use."""
@@ -237,20 +241,12 @@ class PreferenceData(pl.LightningDataModule):
         if shared:
             total = len(self.val_positions)
             say(f"warning: the prompts of {shared:,} of {total:,} validation pairs are also trained on.")
+        if not self.val_positions:
+            say("warning: no pair validates, so there will be no closing summary; set data.val_size or data.val_path.")
         if len(self.kept) < self.batch_size:
             say(
                 f"warning: {len(self.kept)} training pairs do not fill a batch of {self.batch_size}: one step an epoch."
             )
-        objective = None if self.trainer is None else self._module.objective
-        if objective is not None and objective.needs_mismatched and self.batch_size * self._world_size < 2:
-            raise ConfigError(
-                f"{type(objective).__name__} compares with the responses of other pairs of the batch, and a batch of 1 "
-                "is no estimate.\n  Fix: raise data.batch_size to 2 or more."
-            )
-        if objective is not None and objective.needs_rewards and not self.train.has_rewards:
-            raise DataError(
-                f"{type(objective).__name__} needs annotated rewards, but some rows of {self.source.path} have none.\n"
-                "  Fix: name their columns as data.columns.chosen_reward and data.columns.rejected_reward.\n"
-                "  Nothing was trained.",
-                ["no-rewards"],
-            )
+        if self.trainer is not None:
+            for pairs, source in ((self.train, self.source), (self.val, self.val_source or self.source)):
+                check_demands(self._module.objective, pairs, source.path, self.batch_size * self._world_size)

@@ -1,7 +1,6 @@
 """A file that says which rows of a source to train on, tied to the bytes of that source."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from .rows import DataError
@@ -36,8 +35,3 @@ def other_data(where: str, kept_from: str, content: str) -> DataError:
         "  Fix: use the data that the rows were chosen from, or choose again.\n  Nothing was trained.",
         ["kept-rows-of-other-data"],
     )
-
-
-def write_kept_rows(path: Path, content: str, rows: Iterable[int]) -> None:
-    """Write a file that ``read_kept_rows`` reads."""
-    path.write_text(json.dumps({"data": content, "rows": list(rows)}))

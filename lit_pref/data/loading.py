@@ -7,11 +7,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..batch import Pair, PreferenceBatch, collate
-from ..order import PairBatches, Slot
+from ..order import PairBatches, Share
 
 
 class Batches(Dataset[PreferenceBatch]):
-    """Maps the slots of a batch to the batch.
+    """Maps a share of positions to its batch.
 
     Args:
         pairs: the pairs of a source.
@@ -26,12 +26,12 @@ class Batches(Dataset[PreferenceBatch]):
         self.partners = partners
         self.max_length = max_length
 
-    def __getitem__(self, slots: list[Slot]) -> PreferenceBatch:
-        batch = collate([self.pairs[position] for position, _ in slots], [real for _, real in slots])
+    def __getitem__(self, share: Share) -> PreferenceBatch:
+        batch = collate([self.pairs[position] for position in share.positions], share.counted)
         if self.partners is None:
             return batch
-        mismatched = [self._mismatched(position) for position, real in slots if real]
-        return batch._replace(mismatched=collate(mismatched) if mismatched else None)
+        mismatched = [self._mismatched(position) for position in share.positions]
+        return batch._replace(mismatched=collate(mismatched, share.counted))
 
     def _mismatched(self, position: int) -> Pair:
         assert self.partners is not None
@@ -40,13 +40,32 @@ class Batches(Dataset[PreferenceBatch]):
         return Pair(pair.row, pair.prompt, partner.chosen[:room], partner.rejected[:room])
 
 
+class ResumableLoader(DataLoader[PreferenceBatch]):
+    """A loader that goes on where a checkpoint in the middle of an epoch left it; Lightning keeps its state."""
+
+    sampler: PairBatches
+    given = 0  # batches handed out in this pass, those before a restart among them
+
+    def __iter__(self) -> Any:
+        self.given = self.sampler.start
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.start = state["batches"] % max(len(self.sampler), 1)  # a whole pass: the next one starts at 0
+
+
 def make_loader(
     pairs: Sequence[Pair],
     order: PairBatches,
     num_workers: int,
     mismatched: bool = False,
     max_length: int | None = None,
-) -> DataLoader[PreferenceBatch]:
+) -> ResumableLoader:
     """A loader whose sampler is ``order``; the module reads the size of its batches there.
 
     Args:
@@ -57,7 +76,7 @@ def make_loader(
         max_length: most tokens of such a prompt and response.
     """
     following = dict(zip(order.positions, order.positions[1:] + order.positions[:1], strict=True))
-    return DataLoader(
+    return ResumableLoader(
         Batches(pairs, following if mismatched else None, max_length),
         sampler=order,
         batch_size=None,  # the sampler's items are whole batches

@@ -11,10 +11,12 @@ def split_positions(count: int, val_size: float, seed: int) -> tuple[list[int], 
 
     Args:
         count: pairs in the source.
-        val_size: share of them below 1, number of them from 1 on.
+        val_size: share of them below 1, number of them from 1 on; a share above 0 of two pairs or more is at least one.
         seed: of the choice.
     """
     size = round(count * val_size) if val_size < 1 else int(val_size)
+    if val_size > 0 and count > 1:
+        size = max(size, 1)
     chosen = set(epoch_order(range(count), seed, 0)[:size])
     return [i for i in range(count) if i not in chosen], sorted(chosen)
 

@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..models import CausalLM
 from ..order import PairBatches
 from ..paths import cache_root
-from ..scoring import SUMS, Wanted, score
+from ..scoring import SUMS, Wanted, counted, score
 from .base import Reference
 
 
@@ -67,10 +67,10 @@ class CachedModel(Reference):
         stage = self._trainer
         pairs = data.test if stage.testing else data.val if stage.validating else data.train
         logps = torch.from_numpy(self._tables[pairs.folder][_places(pairs, batch)]).to(batch.rows.device)  # (B, 2)
-        sides = (slice(0, batch.size), slice(batch.size, None))
+        sides = counted(batch)
         chosen, rejected = (
             SequenceScores(
-                logps[:, i], batch.lengths[side], rewards=None if batch.rewards is None else batch.rewards[side]
+                logps[:, i], batch.lengths[side], rewards=None if batch.rewards is None else batch.rewards[i]
             )
             for i, side in enumerate(sides)
         )
@@ -110,7 +110,7 @@ class CachedModel(Reference):
                 with trainer.precision_plugin.val_step_context():
                     scores = score(model, batch)
                 places = torch.from_numpy(_places(pairs, batch)).to(device)
-                table[places[batch.real]] = _sums(scores)[batch.real]
+                table[places] = _sums(scores)
                 advance(count)
         total: Tensor = trainer.strategy.reduce(table, reduce_op="sum")
         return total.cpu().numpy()

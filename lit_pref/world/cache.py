@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lit_pref.paths import cache_root
+from lit_pref.paths import cache_root, made
 
 # What the built bytes depend on. names.py and cache.py may change without a rebuild.
 SOURCES = ("agreement", "build", "onpolicy", "pretraining", "request", "sampling", "text", "tokenizer")
@@ -31,7 +31,7 @@ def built(name: str, build: Callable[[Path], None]) -> Path:
     folder = cache_root() / "world" / f"{name}-{fingerprint()}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    made(folder.parent)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
             unfinished = folder.with_name(f".{folder.name}.building")
