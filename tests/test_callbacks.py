@@ -37,7 +37,7 @@ def run(
     objective: Objective | None = None,
     **options: Any,
 ) -> tuple[pl.Trainer, PreferenceModule]:
-    batch_size = options.pop("batch_size", 4)
+    batch_size, ckpt_path = options.pop("batch_size", 4), options.pop("ckpt_path", None)
     module = PreferenceModule(
         CausalLM(str(folder)), objective or DPO(), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3)
     )
@@ -50,7 +50,7 @@ def run(
         callbacks=list(callbacks), logger=loggers, default_root_dir=root, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer, module
 
 
@@ -248,6 +248,42 @@ def test_mass_shift_keeps_its_start_through_a_checkpoint() -> None:
     shift.load_state_dict({"before": torch.tensor([0.5, 0.5]), "named": [1]})
     assert shift.state_dict()["before"].tolist() == [0.5, 0.5]
     assert shift.state_dict()["named"] == [1]
+
+
+def test_mass_is_measured_on_so_many_batches(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    calls = []
+    shift = MassShift(max_batches=2)
+    original = shift.on_validation_batch_end
+
+    def count(trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, *args: Any) -> None:
+        original(trainer, module, outputs, batch, batch_idx, *args)
+        calls.append(0.0 if shift._sum is None else float(shift._sum[-1]))
+
+    shift.on_validation_batch_end = count  # type: ignore[method-assign]
+    run(model_folder, pairs_file, tmp_path, ValidateEnds(), shift, max_steps=1)
+    assert calls[:3] == [3.0, 6.0, 6.0], "7 pairs in batches of 3, of which two are measured"
+
+
+def test_ends_are_validated_once(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Count(pl.Callback):
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+            seen.append(trainer.global_step)
+
+    run(model_folder, pairs_file, tmp_path, ValidateEnds(), Count(), max_steps=6, val_check_interval=3)
+    assert seen == [0, 3, 6]
+
+
+def test_the_first_metrics_of_a_resumed_run_are_over_whole_steps(
+    model_folder: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"accumulate_grad_batches": 3, "val_check_interval": 1.0, "max_steps": -1}
+    first, _ = run(model_folder, pairs_file, tmp_path / "a", PreferenceMetrics(), max_epochs=1, **options)
+    first.save_checkpoint(tmp_path / "x.ckpt")
+    checkpoint = str(tmp_path / "x.ckpt")
+    run(model_folder, pairs_file, tmp_path / "b", PreferenceMetrics(), max_epochs=2, ckpt_path=checkpoint, **options)
+    assert curve(tmp_path / "b", "data/pairs/train") == {3: 12, 4: 12, 5: 9}
 
 
 def test_mass_curves_begin_before_training(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:

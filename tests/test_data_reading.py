@@ -84,6 +84,20 @@ def test_parquet_gives_the_same_rows(tmp_path: Path, packed: bool) -> None:
     assert [item.where for item in read(str(path))] == [f"{path} row 0", f"{path} row 1"]
 
 
+def test_a_missing_number_of_pandas_is_missing(tmp_path: Path) -> None:
+    rows = [{"chosen": "a", "chosen_reward": 1.5}, {"chosen": "b", "chosen_reward": float("nan")}]
+    assert [row["chosen_reward"] for row in records(parquet(tmp_path, rows=rows))] == [1.5, None]
+
+
+def test_chats_written_as_text_are_refused(tmp_path: Path) -> None:
+    chat = '"[{""role"": ""user"", ""content"": ""q""}, {""role"": ""assistant"", ""content"": ""a""}]"'
+    path = put(tmp_path, "a.csv", f"chosen,rejected\n{chat},{chat}\n[1] a list of sources,[x] no chat\n")
+    (problem, row) = list(validate(read(str(path))))[:2]
+    assert isinstance(problem, Problem)
+    assert (problem.case, problem.action, problem.field) == ("chat-as-text", "refuse", "chosen")
+    assert row.number == 1
+
+
 def test_parquet_keeps_chat_turns(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
     assert records(parquet(tmp_path, rows=[{"chosen": turns}])) == [{"chosen": turns}]

@@ -74,6 +74,37 @@ def test_a_trailing_group_is_divided_by_its_own_size(model_folder: Path, random_
     torch.testing.assert_close(weights(grouped), weights(apart), atol=1e-6, rtol=1e-5)
 
 
+def test_a_group_that_a_limit_cuts_short_is_divided_by_what_it_holds(model_folder: Path, random_pairs: Any) -> None:
+    """Three of six micro-batches in groups of two: the second step is that of the third micro-batch alone."""
+    pairs, limited, short = random_pairs(12), make_module(model_folder), make_module(model_folder)
+    fit(limited, pairs, 2, accumulate_grad_batches=2, limit_train_batches=3)
+    fit(short, pairs[:6], 2, accumulate_grad_batches=2)
+    assert torch.equal(weights(limited), weights(short))
+
+
+def test_the_schedule_advances_with_optimizer_steps(model_folder: Path, random_pairs: Any) -> None:
+    module = make_module(model_folder)
+    module.make_scheduler = lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 0.5, total_iters=4)
+    trainer = fit(module, random_pairs(8), 2, accumulate_grad_batches=2)
+    assert trainer.global_step == 2
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5 * 0.75)
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_a_reference_has_no_dropout_even_where_the_policy_keeps_it(
+    adapters: bool, small_config: Any, tmp_path: Path, random_pairs: Any
+) -> None:
+    small_config("gpt2", resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5).save_pretrained(tmp_path)
+    lora = LoRA(r=2, target_modules=["c_attn"]) if adapters else None
+    source = CausalLM(str(tmp_path), weights="random", dropout=True, lora=lora)
+    reference: Reference = AdaptersOff() if adapters else FrozenModel()
+    reference.build(source)
+    policy, batch = source.build(), collate(random_pairs(3))
+    first, second = (reference.score(policy, batch) for _ in range(2))
+    assert torch.equal(first.chosen.logps, second.chosen.logps)  # type: ignore[union-attr]
+    assert policy.training
+
+
 def test_fillers_weigh_nothing(model_folder: Path, random_pairs: Any) -> None:
     pairs, alone, filled = random_pairs(3), make_module(model_folder), make_module(model_folder)
 

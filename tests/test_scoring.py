@@ -60,6 +60,13 @@ def test_log_probabilities_are_float32_whatever_the_model_is(small_model: Any, r
     torch.testing.assert_close(rounded.chosen.logps, exact.chosen.logps, atol=0.5, rtol=0.05)
 
 
+def test_padding_stands_on_the_side_that_is_asked_for(random_pairs: Any) -> None:
+    left, right = (collate(random_pairs(), padding_side=side).attention_mask for side in ("left", "right"))  # type: ignore[arg-type]
+    assert left[:, -1].all()
+    assert not left[:, 0].all()
+    assert torch.equal(left.flip(1), right)
+
+
 def test_chunks_give_the_same_scores_and_gradients(
     small_model: Any, random_pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

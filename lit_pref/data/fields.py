@@ -13,6 +13,8 @@ from .rows import BadRow, Message, Text
 
 ROLES = ("system", "user", "assistant", "tool")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all of ASCII's but tab and line ends
+# What a list of turns looks like where CSV, or a careless writer, made it one string.
+_CHAT_TEXT = re.compile(r"\s*\[\s*\{\s*(\"role\"|'role'|\"content\"|'content')\s*:")
 _EXACT = 2**53  # whole numbers beyond it change when they become floats
 
 
@@ -41,6 +43,10 @@ class FieldCheck:
         """The value of a prompt, chosen or rejected column: text, or a list of turns."""
         if isinstance(value, str):
             self._limit(len(value), field)
+            if _CHAT_TEXT.match(value):
+                message = "this text is a chat written as JSON; it would be trained on with its brackets."
+                fix = "write chats as lists of {role, content}, in JSONL or Parquet"
+                raise BadRow("chat-as-text", field, excerpt(value), message, fix)
             return self.text(value, field)
         if isinstance(value, list) and value:
             turns = [self._turn(turn, f"{field}[{index}]") for index, turn in enumerate(value)]

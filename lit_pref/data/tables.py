@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .excerpts import excerpt
 from .rows import BadRow, DataError, Problem, Record
@@ -65,6 +66,11 @@ def _decoded(path: Path, opened: Opened) -> Iterator[str]:
             raise DataError.of_file("not-utf8", f"{path}:{line}", message, fix) from error
 
 
+def _is_nan(value: Any) -> bool:
+    """Pandas writes a missing number as NaN."""
+    return isinstance(value, float) and value != value
+
+
 def read_parquet(path: Path, opened: Opened, number: int) -> Iterator[Record | Problem]:
     """The rows of a Parquet file, numbered from `number`, a batch in memory at a time."""
     import pyarrow as pa
@@ -77,7 +83,8 @@ def read_parquet(path: Path, opened: Opened, number: int) -> Iterator[Record | P
         index = 0
         for batch in file.iter_batches(batch_size=_BATCH):
             for fields in batch.to_pylist():
-                yield Record(number + index, f"{path} row {index}", fields)
+                known = {name: None if _is_nan(value) else value for name, value in fields.items()}
+                yield Record(number + index, f"{path} row {index}", known)
                 index += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         message = f"this is no readable Parquet file ({excerpt(str(error), 100)})."
