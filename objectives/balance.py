@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import Objective, ObjectiveOutput, PairScores, SequenceScores, require
 from .modifier import Modifier
+from .processes import sum_over_processes
 
 #: Weights and norms below this are taken as this, so that ratios stay finite.
 SMALLEST = 1e-12
@@ -44,8 +45,8 @@ def scaled_gradient(values: Tensor, factor: Tensor) -> Tensor:
 class BalancedGradients(Modifier):
     """Rescales the gradients of the two log-probabilities of a pair so that d_w/d_l = R; their product d_w·d_l stays.
 
-    The step of every pair is then along g_w/||g_w|| - g_l/||g_l|| (pairwise normalised gradients, Yuan et al. 2024,
-    section 5). Norms are those of the output embedding's gradient, computed in the same forward pass: to first order a
+    The step of every pair is then along g_w/||g_w|| - g_l/||g_l|| (pairwise normalised gradients, Yuan et al.
+    2024). Norms are those of the output embedding's gradient, computed in the same forward pass: to first order a
     step of the output embedding never lowers the chosen response and never raises the rejected one.
     """
 
@@ -80,18 +81,16 @@ class DisentanglementBand(Modifier):
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         d_chosen, d_rejected = pair_weights(self.objective, _detached(policy), reference)
-        seen = torch.stack(
-            [_norms(policy.chosen).mean(), _norms(policy.rejected).mean(), d_chosen.mean(), d_rejected.mean()]
-        )
-        means = self._updated(seen)
+        values = torch.stack([_norms(policy.chosen), _norms(policy.rejected), d_chosen, d_rejected])  # (4, B)
+        means = self._updated(values.float())
         ratio = (means[1] / means[0].clamp(min=SMALLEST)).expand_as(d_chosen)
         return self.inner(_balanced(policy, ratio, means[2].expand_as(ratio), means[3].expand_as(ratio)), reference)
 
-    def _updated(self, seen: Tensor) -> Tensor:
-        """The averages with this batch in them, over all processes; kept in training only."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(seen)
-            seen = seen / torch.distributed.get_world_size()
+    def _updated(self, values: Tensor) -> Tensor:
+        """The averages with these pairs, of all processes, in them; kept in training only."""
+        count = values.new_tensor([values.shape[1]])
+        total = sum_over_processes(torch.cat([values.sum(1), count]))
+        seen = total[:4] / total[4].clamp(min=1)
         decay = torch.where(self.means[4] > 0, self.decay, 0.0)
         means = decay * self.means[:4] + (1 - decay) * seen
         if self.training:

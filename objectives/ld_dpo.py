@@ -28,7 +28,7 @@ class LengthDesensitized(Modifier):
 
     Args:
         objective: what sees the changed log-probabilities.
-        alpha: weight of those tokens, from 0 to 1; 1 changes nothing. The paper uses 0.3 to 0.6 by model.
+        alpha: weight of those tokens, from 0 to 1; 1 changes nothing.
         sides: "both" changes policy and reference (TRL 1.x), "policy" the policy alone (LLaMA-Factory, ms-swift,
             TRL up to 0.28): the two differ by a constant that depends on the reference.
     """

@@ -1,7 +1,7 @@
 """Objectives on some of the response tokens: those in which the two responses of a pair differ.
 
 Tokens that both responses share entangle their gradients (Yuan et al. 2024, "A Common Pitfall of Margin-based Language
-Model Alignment: Gradient Entanglement", https://arxiv.org/abs/2410.13828, section 4).
+Model Alignment: Gradient Entanglement", https://arxiv.org/abs/2410.13828).
 """
 
 from typing import Literal
@@ -15,14 +15,19 @@ from .modifier import Modifier, tokens_of
 
 def shared_prefix(chosen: TokenScores, rejected: TokenScores, pairs: int) -> Tensor:
     """(B,) number of tokens that both responses of each pair begin with."""
-    return torch.stack([_prefix(_ids(chosen, i), _ids(rejected, i)) for i in range(pairs)])
+    lengths = chosen.ids.new_zeros(pairs)
+    for i in range(pairs):
+        lengths[i] = _prefix(_ids(chosen, i), _ids(rejected, i))
+    return lengths
 
 
 def shared_suffix(chosen: TokenScores, rejected: TokenScores, pairs: int, prefix: Tensor) -> Tensor:
     """(B,) number of tokens behind the shared prefix that both responses end with."""
-    return torch.stack(
-        [_prefix(_ids(chosen, i)[prefix[i] :].flip(0), _ids(rejected, i)[prefix[i] :].flip(0)) for i in range(pairs)]
-    )
+    lengths = chosen.ids.new_zeros(pairs)
+    for i in range(pairs):
+        a, b = (_ids(side, i)[prefix[i] :].flip(0) for side in (chosen, rejected))
+        lengths[i] = _prefix(a, b)
+    return lengths
 
 
 def masked(scores: SequenceScores, keep: Tensor) -> SequenceScores:

@@ -10,7 +10,7 @@ from .modifier import Modifier, tokens_of
 def on_policy_weight(scores: SequenceScores) -> Tensor:
     """exp( 1/|y| Σ_t [log π(y_t) - log Σ_z π(z)²] ), (B,), detached: how likely the policy itself is to write y.
 
-    The paper's "sampled alignment" (its section 3.2): 1 where every token is as likely as a sample of the policy is
+    The paper's "sampled alignment": 1 where every token is as likely as a sample of the policy is
     on average.
     """
     tokens = tokens_of(scores)

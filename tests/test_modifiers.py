@@ -271,3 +271,16 @@ def test_scores_without_what_is_read_are_refused_in_words(objective: Any, make_s
     scores = make_scores([-1.0], [-2.0])
     with pytest.raises(ValueError, match="needs_"):
         objective(scores, scores)
+
+
+@pytest.mark.parametrize(
+    "make", [WPO, LengthDesensitized, TokenMask, BalancedGradients, DisentanglementBand], ids=lambda c: c.__name__
+)
+def test_a_process_without_pairs_learns_nothing(make: Any, small_model: Any, pairs: list[Pair]) -> None:
+    """The last batch of an epoch may leave a process with pairs that only fill up."""
+    model = small_model("llama")
+    policy = score(model, collate(pairs, 0), ALL)
+    losses = make(DPO())(policy, policy._replace(**{s: getattr(policy, s) for s in ("chosen", "rejected")})).losses
+    assert losses.shape == (0,)
+    losses.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

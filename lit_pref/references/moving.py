@@ -18,8 +18,8 @@ class MovingModel(FrozenModel):
     A third model, frozen at the start, keeps the zero of displacement. The moving weights are in the checkpoint.
 
     Args:
-        alpha: how far it moves, above 0 and at most 1 (1: a hard update). The paper's soft update uses 0.5 to 0.6.
-        every_n_steps: optimizer steps between two moves; the paper's hard update uses 256 to 512.
+        alpha: how far it moves, above 0 and at most 1 (1: a hard update). TRL's default is 0.6.
+        every_n_steps: optimizer steps between two moves; TRL's default is 512.
         model: where it starts; by default at the policy's own source.
     """
 
