@@ -328,6 +328,11 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
         (["--model.objective.betta=1"], ["betta", "Did you mean 'beta'?"]),
         (["--model.objective.beta=x"], ["beta", "float", "x"]),
         (["--model.objective.beta=-1"], ["beta is -1.0, but must be a positive number"]),
+        (["--model.objective.label_smoothing=0.6"], ["label_smoothing is 0.6, but must be at least 0 and below 0.5"]),
+        (
+            ["--model.objective=SimPO", "--model.objective.gamma=1", "--model.objective.gamma_beta_ratio=0.5"],
+            ["gamma and gamma_beta_ratio are both given", "keep one"],
+        ),
         (["--data.batch_size=0"], ["data.batch_size is 0, but must be at least 1"]),
         (["--data.template.plain=x"], ["data.template.plain is 'x'"]),
         (["--data.columns.chosen=rejected"], ["chosen and rejected name the same column"]),
@@ -357,6 +362,16 @@ def test_a_wrong_config_is_answered_in_a_few_lines(
         assert word in said
     assert len(said.strip().splitlines()) <= 5, said
     assert "Traceback" not in said
+
+
+def test_missing_rewards_are_refused_before_a_model_is_loaded(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lit_pref.models.CausalLM.build", lambda self: pytest.fail("the model was loaded"))
+    code, said = refuse(capsys, "fit", "-c", str(base), "--model.objective=ODPO")
+    assert code == 4
+    assert "ODPO needs annotated rewards" in said
+    assert "data.columns.chosen_reward" in said
 
 
 def test_what_is_required_is_named(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
