@@ -7,7 +7,7 @@ import torch
 
 from lit_pref.batch import Pair, collate
 from lit_pref.scoring import Wanted, score
-from objectives import DPO, IPO, SFT, PairScores, SimPO, WeightedSum
+from objectives import DPO, IPO, SFT, PairScores, SequenceScores, SimPO, TokenScores, WeightedSum
 from objectives.balance import BalancedGradients, DisentanglementBand, pair_weights, scaled_gradient
 from objectives.ld_dpo import LengthDesensitized
 from objectives.token_mask import TokenMask
@@ -284,3 +284,67 @@ def test_a_process_without_pairs_learns_nothing(make: Any, small_model: Any, pai
     assert losses.shape == (0,)
     losses.sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+# --- what holds for every objective -------------------------------------------------------------------------------
+
+MODIFIERS = [WPO, LengthDesensitized, TokenMask, BalancedGradients, DisentanglementBand]
+by_name = pytest.mark.parametrize("make", MODIFIERS, ids=lambda c: c.__name__)
+
+
+def side_of(logps: torch.Tensor, first_id: int) -> SequenceScores:
+    """Responses of two tokens that share the log-probability of each sequence."""
+    count = len(logps)
+    sequence = torch.arange(count).repeat_interleave(2)
+    tokens = TokenScores(
+        (logps / 2)[sequence],
+        torch.full((2 * count,), -1.0, dtype=logps.dtype),
+        torch.arange(first_id, first_id + 2 * count),
+        sequence,
+        torch.tensor([0, 1]).repeat(count),
+    )
+    norms = torch.linspace(1, 2, count, dtype=logps.dtype)
+    return SequenceScores(logps, torch.full((count,), 2), None, None, tokens, norms)
+
+
+def scores_of(chosen: torch.Tensor, rejected: torch.Tensor) -> PairScores:
+    return PairScores(side_of(chosen, 0), side_of(rejected, 1000))
+
+
+@by_name
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_modifiers_are_finite_at_extreme_log_ratios(make: Any, scale: float, dtype: torch.dtype) -> None:
+    chosen = torch.linspace(-scale, -1, 7).to(dtype).requires_grad_()
+    rejected = torch.linspace(-1, -scale, 7).to(dtype).requires_grad_()
+    output = make(DPO())(scores_of(chosen, rejected), scores_of(rejected.detach(), chosen.detach()))
+    assert output.losses.shape == output.chosen_rewards.shape == (7,)
+    gradients = torch.autograd.grad(output.losses.sum(), [chosen, rejected])
+    assert all(values.isfinite().all() for values in (output.losses, *gradients))
+
+
+@by_name
+def test_the_order_of_pairs_does_not_matter_to_modifiers(make: Any) -> None:
+    chosen, rejected = torch.tensor([-3.0, -7.0, -5.0]), torch.tensor([-4.0, -2.0, -9.0])
+    order = [2, 0, 1]
+
+    def losses(indices: list[int]) -> torch.Tensor:
+        c, r = chosen[indices], rejected[indices]
+        policy, reference = scores_of(c, r), scores_of(c * 0 - 5, r * 0 - 5)
+        norms = torch.tensor([1.0, 2.0, 3.0])[indices]
+        policy = policy._replace(chosen=policy.chosen._replace(gradient_norms=norms))
+        return make(DPO())(policy, reference).losses
+
+    torch.testing.assert_close(losses(order), losses([0, 1, 2])[order])
+
+
+@pytest.mark.parametrize("make", [LengthDesensitized, TokenMask], ids=lambda c: c.__name__)
+def test_gradients_of_modifiers_are_those_of_finite_differences(make: Any) -> None:
+    """Not of WPO, whose weights are constants, nor of the two that rescale gradients on purpose."""
+    reference = scores_of(*(torch.full((3,), -5.0, dtype=torch.float64) for _ in range(2)))
+
+    def losses(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+        return make(DPO(0.2))(scores_of(chosen, rejected), reference).losses
+
+    sides = [torch.tensor([-3.0, -7.0, v], dtype=torch.float64).requires_grad_() for v in (-1.0, -2.0)]
+    assert torch.autograd.gradcheck(losses, sides)
