@@ -6,6 +6,8 @@ d_w/d_l lies in [ρR, R/ρ]: R = ||g_l||/||g_w||, ρ the cosine of the gradients
 https://arxiv.org/abs/2604.18239).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,7 +28,9 @@ def pair_weights(objective: Objective, policy: PairScores, reference: PairScores
     training = objective.training
     objective.eval()
     try:
-        with torch.enable_grad():
+        # Copies, made outside inference mode where a caller is in it: its tensors cannot take part in autograd.
+        with torch.inference_mode(False), torch.enable_grad():
+            policy, reference = _copied(policy), _copied(reference)
             chosen, chosen_leaf = _with_leaf(policy.chosen)
             rejected, rejected_leaf = _with_leaf(policy.rejected)
             losses = objective(policy._replace(chosen=chosen, rejected=rejected), reference).losses
@@ -127,3 +131,10 @@ def _with_leaf(scores: SequenceScores) -> tuple[SequenceScores, Tensor]:
     tokens = scores.tokens
     shift = ((leaf - leaf.detach()) / scores.lengths)[tokens.sequence]  # (N,) zeros that carry the gradient
     return scores._replace(logps=leaf, tokens=tokens._replace(logps=tokens.logps.detach() + shift)), leaf
+
+
+def _copied(value: Any) -> Any:
+    """Scores whose tensors are copies without history."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return type(value)(*map(_copied, value)) if isinstance(value, tuple) else value

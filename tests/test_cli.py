@@ -36,7 +36,8 @@ def base(model_folder: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pyte
         "trainer": {
             "max_steps": 2, "accelerator": "cpu", "log_every_n_steps": 1,
             "callbacks": [{"class_path": "callbacks.ValidateEnds"}, {"class_path": "callbacks.Displacement"},
-                          {"class_path": "callbacks.PreferenceMetrics"}, {"class_path": "callbacks.Predictions"}],
+                          {"class_path": "callbacks.PreferenceMetrics"}, {"class_path": "callbacks.Predictions"},
+                          {"class_path": "callbacks.ObjectiveWeights"}, {"class_path": "callbacks.MassShift"}],
         },
     }  # fmt: skip
     path = tmp_path / "base.yaml"
@@ -107,6 +108,17 @@ def test_validate_and_predict(base: Path, tmp_path: Path, capsys: pytest.Capture
         rows[0]["chosen_logps"] - rows[0]["chosen_reference_logps"], abs=1e-4
     )
     assert "Scores of 40 pairs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", ["balanced_gradients", "disentanglement_band", "wpo", "kto", "bco"])
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_objectives_are_measured_without_training(
+    command: str, config: str, base: Path, tmp_path: Path, pairs_file: Path
+) -> None:
+    """These commands run in inference mode, whose tensors take no part in autograd."""
+    run_cli([command, "-c", str(base), "-c", str(ROOT / f"configs/objectives/{config}.yaml"),
+             f"--data.test_path={pairs_file}"])  # fmt: skip
+    assert any((tmp_path / "runs/t/version_0").iterdir())
 
 
 def test_names_of_rows_reach_the_predictions(base: Path, tmp_path: Path) -> None:
@@ -236,19 +248,16 @@ def test_an_overlay_adds_callbacks_and_replaces_those_of_its_class(parsed: Any, 
     ]
     config = parsed("-c", overlay(tmp_path, "o.yaml", {"trainer": {"callbacks": added}}))
     assert callback_names(config) == [
-        "ValidateEnds",
-        "Displacement",
-        "PreferenceMetrics",
-        "Predictions",
+        "ValidateEnds", "Displacement", "PreferenceMetrics", "Predictions", "ObjectiveWeights", "MassShift",
         "Dashboard",
-    ]
+    ]  # fmt: skip
     assert config["trainer"]["callbacks"][1]["init_args"]["train"] is False
 
 
 def test_an_overlay_without_callbacks_keeps_them_and_an_empty_list_clears_them(parsed: Any, tmp_path: Path) -> None:
-    assert len(callback_names(parsed("-c", overlay(tmp_path, "o.yaml", {"trainer": {"max_steps": 3}})))) == 4
+    assert len(callback_names(parsed("-c", overlay(tmp_path, "o.yaml", {"trainer": {"max_steps": 3}})))) == 6
     assert parsed("-c", overlay(tmp_path, "p.yaml", {"trainer": {"callbacks": []}}))["trainer"]["callbacks"] == []
-    assert len(callback_names(parsed("--trainer.callbacks+=Dashboard"))) == 5
+    assert len(callback_names(parsed("--trainer.callbacks+=Dashboard"))) == 7
 
 
 def test_several_callbacks_of_one_class_in_one_file_all_stay(parsed: Any, tmp_path: Path) -> None:
