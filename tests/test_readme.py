@@ -10,6 +10,7 @@ import yaml
 import objectives
 from callbacks import Displacement
 from lit_pref.cli import run as run_cli
+from lit_pref.models import CausalLM
 from lit_pref.runs import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +76,12 @@ def test_every_objective_and_its_file_is_in_the_table() -> None:
     assert linked == {path.name for path in (ROOT / "configs/objectives").glob("*.yaml")}
 
 
-def test_every_scalar_is_in_the_table(make_scores: object) -> None:
+def test_the_size_of_the_tiny_model_is_that_of_the_model() -> None:
+    count = sum(weight.numel() for weight in CausalLM("world:agreement").build().parameters())
+    assert f"a Llama of {count:,} parameters" in README
+
+
+def test_every_scalar_is_in_the_table() -> None:
     import torch
 
     table = README.split("## What is measured")[1].split("All are means")[0]
