@@ -1,5 +1,6 @@
 """What watches and acts between steps. One noun, one file: a pure function and the hooks that call it."""
 
+from .ches_pruning import CHESPruning
 from .dashboard import Dashboard
 from .displacement import Displacement
 from .example_metrics import ExampleMetrics
@@ -14,6 +15,7 @@ from .progress import PlainProgress
 from .validate_ends import ValidateEnds
 
 __all__ = [
+    "CHESPruning",
     "Dashboard",
     "Displacement",
     "ExampleMetrics",

@@ -18,7 +18,7 @@ from torch import Tensor
 class Pair(NamedTuple):
     """One preference pair in token ids; ``row`` is its row number in the source, its name for life.
 
-    ``id`` is the name that the data give it, where they do.
+    ``id`` is the name that the data give it, where they do; ``labels`` are its values in ``data.columns.labels``.
     """
 
     row: int
@@ -28,6 +28,19 @@ class Pair(NamedTuple):
     chosen_reward: float | None = None
     rejected_reward: float | None = None
     id: str | None = None
+    labels: tuple[str | None, ...] = ()
+
+
+class Layout(NamedTuple):
+    """S responses, each behind its prompt, as tensors; the fields are those of a ``PreferenceBatch`` with S for 2B."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    state_index: Tensor
+    target: Tensor
+    sequence: Tensor
+    lengths: Tensor
 
 
 class PreferenceBatch(NamedTuple):
@@ -77,8 +90,21 @@ def collate(
         padding_side: where the padding goes; no score depends on it.
     """
     sequences = [(pair.prompt, pair.chosen) for pair in pairs] + [(p.prompt, p.rejected) for p in pairs]
+    rows = torch.tensor([pair.row for pair in pairs[:counted]], dtype=torch.int64)
+    return PreferenceBatch(*lay_out(sequences, padding_side), rows, _rewards(pairs[:counted]))
+
+
+def lay_out(
+    sequences: Sequence[tuple[Sequence[int], Sequence[int]]], padding_side: Literal["left", "right"] = "right"
+) -> Layout:
+    """Lay (prompt, response) sequences out as padded rows.
+
+    Args:
+        sequences: S of them; prompts hold at least one token.
+        padding_side: where the padding goes; no score depends on it.
+    """
     width = max(len(prompt) + len(response) for prompt, response in sequences)
-    input_ids = torch.zeros(len(sequences), width, dtype=torch.int64)  # (2B, T)
+    input_ids = torch.zeros(len(sequences), width, dtype=torch.int64)  # (S, T)
     attention_mask = torch.zeros_like(input_ids)
     position_ids = torch.zeros_like(input_ids)
     state_index, target, sequence = [], [], []
@@ -93,7 +119,7 @@ def collate(
         state_index.append(torch.arange(first, first + len(response)))
         target.append(torch.tensor(list(response), dtype=torch.int64))
         sequence.append(torch.full((len(response),), i))
-    return PreferenceBatch(
+    return Layout(
         input_ids,
         attention_mask,
         position_ids,
@@ -101,8 +127,6 @@ def collate(
         torch.cat(target),
         torch.cat(sequence),
         torch.tensor([len(response) for _, response in sequences]),
-        torch.tensor([pair.row for pair in pairs[:counted]], dtype=torch.int64),
-        _rewards(pairs[:counted]),
     )
 
 

@@ -95,7 +95,7 @@ class Encoder:
             return
         row = r.row
         rewards = (row.chosen_reward, row.rejected_reward)
-        yield Pair(row.number, prompt, chosen[:room], rejected[:room], *rewards, row.id)
+        yield Pair(row.number, prompt, chosen[:room], rejected[:room], *rewards, row.id, row.labels)
 
     def _open(self, prompt: list[int]) -> list[int]:
         """Begin-of-sequence first; an empty prompt still needs one token to predict the first response token."""
@@ -120,3 +120,9 @@ class Encoder:
 
 def _problem(row: Row, case: str, field: str | None, message: str, fix: str, action: str) -> Problem:
     return Problem(case, row.number, row.where, field, "", message, fix, action)  # type: ignore[arg-type]
+
+
+def ending_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Special tokens: at the end of a response, tokens that only say that it ends."""
+    added = (number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset([*tokenizer.all_special_ids, *added])

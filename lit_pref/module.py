@@ -14,6 +14,7 @@ from .batch import PreferenceBatch
 from .errors import ConfigError
 from .models import CausalLM, share_kept_by_rounding
 from .order import pairs_per_step
+from .progress import scheduled_steps, share_done
 from .references import FrozenModel, NoReference, Reference
 from .scoring import Wanted, score
 
@@ -29,7 +30,8 @@ class PreferenceModule(pl.LightningModule):
         objective: what its scores are trained on, e.g. DPO, IPO, SimPO, SFT, WeightedSum.
         reference: what the policy is compared with; by default a frozen copy of its initial state.
         optimizer: e.g. AdamW with its arguments; it is given the trainable parameters.
-        scheduler: learning-rate schedule, advanced once an optimizer step.
+        scheduler: learning-rate schedule in optimizer steps of all training pairs; where pruning shortens epochs it is
+            advanced faster, so that it ends where training ends.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class PreferenceModule(pl.LightningModule):
     on_test_start = on_predict_start = on_validation_start
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
-        total = self.trainer.estimated_stepping_batches
-        self.objective.progress = min(self.trainer.global_step / total, 1.0)
+        accumulate = self.trainer.accumulate_grad_batches
+        self.objective.progress = share_done(self.trainer, batch_idx // accumulate * accumulate)
         outputs = self._step(batch, self.watch_reference)
         loss = self._step_loss(outputs["output"], batch_idx)
         return {**apply_to_collection(outputs, Tensor, Tensor.detach), "loss": loss}
@@ -103,6 +105,13 @@ class PreferenceModule(pl.LightningModule):
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Advance a schedule by one step, or by several where pruning made epochs shorter than planned."""
+        steps = scheduled_steps(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx + 1)
+        behind = 1 if steps is None else steps - scheduler.last_epoch
+        for _ in range(behind):
+            scheduler.step()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The policy's weights, and what objective and reference have learnt; never what is frozen."""

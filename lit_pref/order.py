@@ -4,10 +4,14 @@ Knows nothing about tokens, tensors of ids or models.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
+
+#: Distance between the seeds of two passes within one epoch.
+FURTHER_PASS = 2**40
 
 
 class Share(NamedTuple):
@@ -26,6 +30,17 @@ def epoch_order(positions: Sequence[int], seed: int, epoch: int) -> list[int]:
     return [positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()]
 
 
+def repeated_order(positions: Sequence[int], length: int, seed: int, epoch: int) -> list[int]:
+    """``length`` positions: whole passes over all of them, each shuffled anew, the last one cut."""
+    order: list[int] = []
+    for number in count():
+        if len(order) >= length:
+            break
+        # Seeds of further passes lie far beyond those of epochs, and the first pass is that of `epoch_order`.
+        order += epoch_order(positions, seed, epoch + number * FURTHER_PASS)
+    return order[:length]
+
+
 class PairBatches(Sampler[Share]):
     """Batches of positions for one process.
 
@@ -39,6 +54,7 @@ class PairBatches(Sampler[Share]):
         shuffle_seed: seed of the order, or None to keep the data's order.
         rank: number of this process.
         world_size: number of processes.
+        length: pairs an epoch; by default each position once. More repeat them in passes, each in an order of its own.
     """
 
     def __init__(
@@ -48,8 +64,10 @@ class PairBatches(Sampler[Share]):
         shuffle_seed: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        length: int | None = None,
     ) -> None:
         self.positions = list(positions)
+        self.length = len(self.positions) if length is None else length
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
         self.rank = rank
@@ -59,7 +77,7 @@ class PairBatches(Sampler[Share]):
         self.start = 0
         step = batch_size * world_size
         #: Pairs that count in each batch, over all processes.
-        self.pair_counts = [min(step, len(positions) - i) for i in range(0, len(positions), step)]
+        self.pair_counts = [min(step, self.length - i) for i in range(0, self.length, step)]
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -71,7 +89,7 @@ class PairBatches(Sampler[Share]):
     def __iter__(self) -> Iterator[Share]:
         order = self.positions
         if self.shuffle_seed is not None:
-            order = epoch_order(order, self.shuffle_seed, self.epoch)
+            order = repeated_order(order, self.length, self.shuffle_seed, self.epoch)
         step = self.batch_size * self.world_size
         first, self.start = self.start, 0
         for start in range(first * step, len(order), step):

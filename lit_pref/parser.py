@@ -18,11 +18,12 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from objectives import Objective
 
+from .pruning import Rule
 from .references import Reference
 
 CALLBACKS = "trainer.callbacks"
 #: Key of a class choice -> the class whose subclasses may be named there.
-CHOICES: dict[str, type[Any]] = {"objective": Objective, "reference": Reference, "callbacks": Callback}
+CHOICES: dict[str, type[Any]] = {"objective": Objective, "reference": Reference, "callbacks": Callback, "rule": Rule}
 
 
 def forget_arguments_of_other_class(_parser: Any, previous: Any, value: Any) -> None:

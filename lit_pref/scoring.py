@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from objectives import PairScores, SequenceScores, TokenScores
 
-from .batch import PreferenceBatch
+from .batch import Layout, PreferenceBatch
 from .head_gradients import head_gradient_norms
 
 #: Response tokens whose float32 log-probabilities over the vocabulary exist at once.
@@ -85,18 +85,27 @@ def first_token_probs(model: nn.Module, batch: PreferenceBatch) -> Tensor:
         return predictions(model, batch, index)[1][: len(batch.rows)].float().softmax(-1)
 
 
-def predictions(model: nn.Module, batch: PreferenceBatch, state_index: Tensor) -> tuple[Tensor, Tensor]:
-    """States (N, D) at the flat positions ``state_index`` (N,) and the logits (N, V) they predict.
+def predictions(
+    model: nn.Module, batch: PreferenceBatch | Layout, state_index: Tensor, predicted: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """States (N, D) at the flat positions ``state_index`` (N,), and the logits that the first of them predict.
 
     A hook before the output embedding keeps only these states. It stays inside the model's own forward, so that
     strategies that shard or gather parameters around it work as for any forward.
+
+    Args:
+        model: a transformers causal language model, possibly wrapped by peft.
+        batch: what to read.
+        state_index: (N,) positions in the flattened rows.
+        predicted: how many states the output embedding sees, the first ones; all by default, 0 to skip its cost.
     """
+    predicted = len(state_index) if predicted is None else predicted
     seen: list[Tensor] = []
 
     def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
         states = inputs[0].flatten(0, 1)[state_index]  # (N, D)
         seen.append(states)
-        return (states.unsqueeze(0),)
+        return (states[:predicted].unsqueeze(0),)
 
     head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
     hook = head.register_forward_pre_hook(keep)
@@ -109,7 +118,7 @@ def predictions(model: nn.Module, batch: PreferenceBatch, state_index: Tensor) -
         ).logits
     finally:
         hook.remove()
-    if len(seen) != 1 or logits.shape[:2] != (1, len(state_index)):
+    if len(seen) != 1 or logits.shape[:2] != (1, predicted):
         raise ValueError(
             f"{type(model).__name__} does not call its output embedding once on the states of all tokens, "
             "so its response tokens cannot be scored; use a causal language model of transformers"

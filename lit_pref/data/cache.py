@@ -36,6 +36,7 @@ class CachedPairs(Sequence[Pair]):
         try:
             self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
             self.ids: dict[str, str] = self.meta["ids"]  # by row, where the data name their rows
+            self.labels: list[list[str | None]] = self.meta["labels"]  # by position, where the data have them
             for name in ARRAYS:
                 if file_sha256(folder / f"{name}.bin") != self.meta["sha256"][name]:
                     raise ValueError(f"{folder / name}.bin does not hold the bytes that were written")
@@ -54,7 +55,8 @@ class CachedPairs(Sequence[Pair]):
         chosen, rejected = (None if np.isnan(value) else float(value) for value in self.rewards[index])
         prompt, first, second = (self.tokens[i:j].tolist() for i, j in ((a, b), (b, c), (c, d)))
         row = int(self.rows[index])
-        return Pair(row, prompt, first, second, chosen, rejected, self.ids.get(str(row)))
+        labels = tuple(self.labels[index]) if self.labels else ()
+        return Pair(row, prompt, first, second, chosen, rejected, self.ids.get(str(row)), labels)
 
     @property
     def has_rewards(self) -> bool:
@@ -71,9 +73,9 @@ def write(folder: Path, pairs: Iterable[Pair], meta: dict[str, Any]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        ids = _write_arrays(part, pairs)
+        ids, labels = _write_arrays(part, pairs)
         sums = {name: file_sha256(part / f"{name}.bin") for name in ARRAYS}
-        (part / "meta.json").write_text(json.dumps({**meta, "ids": ids, "sha256": sums}))
+        (part / "meta.json").write_text(json.dumps({**meta, "ids": ids, "labels": labels, "sha256": sums}))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
     finally:
@@ -85,15 +87,18 @@ def lock(folder: Path) -> FileLock:
     return FileLock(str(made(folder.parent) / f"{folder.name}.lock"))
 
 
-def _write_arrays(part: Path, pairs: Iterable[Pair]) -> dict[int, str]:
-    """Write the arrays and return the names of the rows that have one."""
+def _write_arrays(part: Path, pairs: Iterable[Pair]) -> tuple[dict[int, str], list[tuple[str | None, ...]]]:
+    """Write the arrays; return the names of the rows that have one, and the labels of all where there are any."""
     files = {name: (part / f"{name}.bin").open("wb") for name in ARRAYS}
     position = 0
     names = {}
+    labels = []
     try:
         for pair in pairs:
             if pair.id is not None:
                 names[pair.row] = pair.id
+            if pair.labels:
+                labels.append(pair.labels)
             ends = [position]
             for ids in (pair.prompt, pair.chosen, pair.rejected):
                 files["tokens"].write(array("i", ids).tobytes())
@@ -106,7 +111,7 @@ def _write_arrays(part: Path, pairs: Iterable[Pair]) -> dict[int, str]:
     finally:
         for file in files.values():
             file.close()
-    return names
+    return names, labels
 
 
 def _map(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The LightningDataModule: which pairs are trained on, validated on, in which order. Knows nothing about models."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..batch import Pair
@@ -13,15 +14,17 @@ from ..console import say
 from ..errors import ConfigError
 from ..models import load_tokenizer
 from ..order import PairBatches
+from ..pruning import Candidates
 from ..rendering import Template
 from .cache import CachedPairs
 from .columns import Columns
-from .demands import check_demands
-from .kept_rows import other_data, read_kept_rows
+from .demands import check_numbers, check_training
+from .kept_rows import read_kept_rows
 from .loading import ResumableLoader, make_loader
-from .rows import DataError
-from .splits import shared_prompts, split_positions
+from .selection import Selection
+from .splits import split_positions
 from .tokenized import BAD_ROWS, PairSource, content_of, tokenized
+from .training_rows import TrainingRows
 
 
 class PreferenceData(pl.LightningDataModule):
@@ -50,6 +53,7 @@ class PreferenceData(pl.LightningDataModule):
         seed: seed of the order of training pairs; by default that of ``seed_everything``.
         num_workers: processes that prepare batches.
         kept_rows: JSON file {"data": fingerprint, "rows": [...]} of the rows of ``path`` to train on.
+        selection: train on the pairs of ``path`` that a rule chooses by a file of scores.
         cache_dir: folder of tokenised pairs; by default below $LIT_PREF_CACHE or ~/.cache/lit-pref.
     """
 
@@ -75,18 +79,11 @@ class PreferenceData(pl.LightningDataModule):
         seed: int | None = None,
         num_workers: int = 0,
         kept_rows: str | None = None,
+        selection: Selection | None = None,
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "batch_size": batch_size,
-            "val_batch_size": val_batch_size,
-            "max_length": max_length,
-        }.items():
-            if value is not None and value < 1:
-                raise ValueError(f"data.{name} is {value}, but must be at least 1")
-        if val_size < 0 or (val_size > 1 and val_size != int(val_size)):
-            raise ValueError(f"data.val_size is {val_size}, but must be a share from 0 to 1 or a number of pairs")
+        check_numbers(val_size, batch_size=batch_size, val_batch_size=val_batch_size, max_length=max_length)
         options: dict[str, Any] = {
             "columns": columns, "template": template, "max_length": max_length,
             "max_chars": max_chars, "control_characters": control_characters, "on_bad_row": on_bad_row,
@@ -102,15 +99,18 @@ class PreferenceData(pl.LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.num_workers = num_workers
         self.kept_rows = kept_rows
+        self.selection = selection
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self.train: CachedPairs | None = None
         self.val: CachedPairs | None = None
         self.test: CachedPairs | None = None
-        self.train_positions: list[int] = []
         self.val_positions: list[int] = []
-        #: Positions of ``train`` that are trained on; ``keep`` sets it, checkpoints carry it.
-        self.kept: list[int] = []
+        self.training: TrainingRows | None = None
+        #: Called with the number of each epoch before its loader is built, on every process: first those that may
+        #: ``keep`` other rows, then those that look on. A restart calls them for the epoch that it goes on with too.
+        self.choosers: list[Callable[[int], None]] = []
+        self.watchers: list[Callable[[int], None]] = []
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -130,42 +130,71 @@ class PreferenceData(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open what ``prepare_data`` made, and decide which pairs train and which validate."""
+        self.choosers, self.watchers = [], []  # callbacks add theirs after this
         self.train, self.val, self.test = (
             None if source is None else tokenized(source, self.tokenizer, self.cache_dir)
             for source in (self.source, self.val_source, self.test_source)
         )
         assert self.train is not None
-        positions = range(len(self.train))
+        positions = list(range(len(self.train)))
         if self.val is None:
             self.val = self.train
-            self.train_positions, self.val_positions = split_positions(len(self.train), self.val_size, self.split_seed)
+            positions, self.val_positions = split_positions(len(self.train), self.val_size, self.split_seed)
         else:
-            self.train_positions, self.val_positions = list(positions), list(range(len(self.val)))
-        self.kept = self.train_positions
+            self.val_positions = list(range(len(self.val)))
+        self.training = TrainingRows(self.train, positions)
         if self.kept_rows is not None:
             self.keep(read_kept_rows(Path(self.kept_rows), content_of(self.train)))
+        if self.selection is not None:
+            self.selection.apply(self)
         if stage == "fit":
-            self._check()
+            check_training(self)
 
-    def keep(self, rows: Sequence[int]) -> None:
+    @property
+    def train_positions(self) -> list[int]:
+        """Positions of ``train`` that may be trained on."""
+        return [] if self.training is None else self.training.positions
+
+    @property
+    def kept(self) -> list[int]:
+        """Positions of ``train`` that are trained on."""
+        return [] if self.training is None else self.training.kept
+
+    def keep(self, rows: Sequence[int], match_steps: bool = False) -> None:
         """Train on these rows of the source from the next epoch on; validation pairs stay out.
 
         This is the one way back from callbacks to data. Every process must keep the same rows, and the Trainer must
         have ``reload_dataloaders_every_n_epochs=1``, as it has on the command line.
+
+        Args:
+            rows: row numbers.
+            match_steps: repeat them, so that an epoch takes as many optimizer steps as one of all pairs.
         """
-        assert self.train is not None
+        assert self.training is not None
         trainer: Any = self.trainer
         if trainer is not None and trainer.training and trainer.reload_dataloaders_every_n_epochs != 1:
             raise ConfigError("rows kept between epochs need trainer.reload_dataloaders_every_n_epochs to be 1")
-        wanted = set(rows)
-        kept = [p for p in self.train_positions if int(self.train.rows[p]) in wanted]
-        if not kept:
-            raise DataError("none of the rows to keep is a training row, so nothing can be trained", ["no-rows-left"])
-        self.kept = kept
+        self.training.keep(rows, match_steps)
+
+    def candidates(self, positions: Sequence[int], scores: Tensor, epoch: int) -> Candidates:
+        """What a pruning rule is told of the training pairs at some positions, (n,) scores beside them."""
+        assert self.training is not None
+        return self.training.candidates(positions, scores, epoch, self.seed, self.source.columns.labels)
 
     def train_dataloader(self) -> ResumableLoader:
         assert self.train is not None
-        return self._loader(self.train, self.kept, self.batch_size, self.seed)
+        assert self.training is not None
+        for act in (*self.choosers, *self.watchers):
+            assert self.trainer is not None
+            # Not the Trainer's current_epoch, which lags behind where training restarts from the end of an epoch.
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            act(progress.processed)
+        return self._loader(self.train, self.kept, self.batch_size, self.seed, self.training.length)
+
+    @property
+    def batches_of_all(self) -> int:
+        """Batches of an epoch that trains on every pair that may be trained on."""
+        return -(-len(self.train_positions) // (self.batch_size * self._world_size))
 
     def val_dataloader(self) -> ResumableLoader | list[Any]:
         assert self.val is not None
@@ -189,17 +218,12 @@ class PreferenceData(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The rows that are kept, with the fingerprint of their data; nothing where all are."""
-        if self.train is None or self.kept == self.train_positions:
-            return {}
-        return {"data": content_of(self.train), "rows": self.train.rows[self.kept].tolist()}
+        return {} if self.training is None else self.training.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the rows that were kept; called after ``setup``. Other data are refused where they would be trained."""
-        assert self.train is not None
-        if state_dict and state_dict["data"] == content_of(self.train):
-            self.keep(state_dict["rows"])
-        elif state_dict and self.trainer is not None and self.trainer.state.fn == "fit":
-            raise other_data("the checkpoint", state_dict["data"], content_of(self.train))
+        assert self.training is not None
+        self.training.load_state_dict(state_dict, self.trainer is not None and self.trainer.state.fn == "fit")
 
     @property
     def _module(self) -> Any:
@@ -215,10 +239,15 @@ class PreferenceData(pl.LightningDataModule):
         return [s for s in (self.source, self.val_source, self.test_source) if s is not None]
 
     def _loader(
-        self, pairs: CachedPairs, positions: Sequence[int], batch_size: int, shuffle_seed: int | None = None
+        self,
+        pairs: CachedPairs,
+        positions: Sequence[int],
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        length: int | None = None,
     ) -> ResumableLoader:
         rank = 0 if self.trainer is None else self.trainer.global_rank
-        order = PairBatches(positions, batch_size, shuffle_seed, rank, self._world_size)
+        order = PairBatches(positions, batch_size, shuffle_seed, rank, self._world_size, length)
         mismatched = self.trainer is not None and self._module.objective.needs_mismatched
         return make_loader(pairs, order, self.num_workers, mismatched, self.source.max_length)
 
@@ -228,25 +257,3 @@ class PreferenceData(pl.LightningDataModule):
             return None
         prefix = "" if source is self.source else "validation_" if source is self.val_source else "test_"
         return Path(self.trainer.default_root_dir) / f"{prefix}{BAD_ROWS}"
-
-    def _check(self) -> None:
-        """Say what is odd about data that can be trained on; refuse what the objective cannot use."""
-        assert self.train is not None
-        assert self.val is not None
-        if not self.train_positions:
-            raise DataError("no pair is left to train on.\n  Fix: lower data.val_size.", ["no-rows-left"])
-        shared = shared_prompts(
-            (self.train[p] for p in self.train_positions), [self.val[p] for p in self.val_positions]
-        )
-        if shared:
-            total = len(self.val_positions)
-            say(f"warning: the prompts of {shared:,} of {total:,} validation pairs are also trained on.")
-        if not self.val_positions:
-            say("warning: no pair validates, so there will be no closing summary; set data.val_size or data.val_path.")
-        if len(self.kept) < self.batch_size:
-            say(
-                f"warning: {len(self.kept)} training pairs do not fill a batch of {self.batch_size}: one step an epoch."
-            )
-        if self.trainer is not None:
-            for pairs, source in ((self.train, self.source), (self.val, self.val_source or self.source)):
-                check_demands(self._module.objective, pairs, source.path, self.batch_size * self._world_size)

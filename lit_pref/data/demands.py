@@ -1,13 +1,51 @@
 """What an objective demands of the data, checked before a model is loaded. Knows pairs and flags, no formula."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from objectives import Objective
 
+from ..console import say
 from ..errors import ConfigError
 from .cache import CachedPairs
 from .rows import DataError
+from .splits import shared_prompts
+
+
+def check_numbers(val_size: float, **at_least_one: int | None) -> None:
+    """Refuse sizes that mean nothing."""
+    for name, value in at_least_one.items():
+        if value is not None and value < 1:
+            raise ValueError(f"data.{name} is {value}, but must be at least 1")
+    if val_size < 0 or (val_size > 1 and val_size != int(val_size)):
+        raise ValueError(f"data.val_size is {val_size}, but must be a share from 0 to 1 or a number of pairs")
+
+
+def check_training(data: Any) -> None:
+    """Say what is odd about data that can be trained on; refuse what cannot, or what the objective cannot use.
+
+    Args:
+        data: a PreferenceData that is set up.
+    """
+    if not data.train_positions:
+        raise DataError("no pair is left to train on.\n  Fix: lower data.val_size.", ["no-rows-left"])
+    shared = shared_prompts((data.train[p] for p in data.train_positions), [data.val[p] for p in data.val_positions])
+    if shared:
+        total = len(data.val_positions)
+        say(f"warning: the prompts of {shared:,} of {total:,} validation pairs are also trained on.")
+    if not data.val_positions:
+        say("warning: no pair validates, so there will be no closing summary; set data.val_size or data.val_path.")
+    if data.training.length < data.batch_size:
+        say(f"warning: {len(data.kept)} training pairs do not fill a batch of {data.batch_size}: one step an epoch.")
+    if data.trainer is not None:
+        objective, global_batch_size = (
+            data.trainer.lightning_module.objective,
+            data.batch_size * data.trainer.world_size,
+        )
+        for pairs, source in ((data.train, data.source), (data.val, data.val_source or data.source)):
+            check_demands(objective, pairs, source.path, global_batch_size)
 
 
 def check_demands(objective: Objective, pairs: CachedPairs, path: str, global_batch_size: int) -> None:

@@ -106,6 +106,15 @@ class FieldCheck:
         message = "an id is text or a whole number."
         raise BadRow("bad-id", field, shown(value), message, "write it as text, or map the id to no column")
 
+    def label(self, value: Any, field: str) -> str | None:
+        """A value to sort pairs by: text, a number or a truth value, as text; None where there is none."""
+        if value is None or isinstance(value, str):
+            return self.id(value, field)
+        if isinstance(value, bool | int | float):
+            return str(value)
+        message = "a label is text, a number or a truth value."
+        raise BadRow("bad-label", field, shown(value), message, "write it as text, or leave it out of the labels")
+
     def _turn(self, turn: Any, field: str) -> Message:
         if not isinstance(turn, dict) or "role" not in turn or "content" not in turn:
             fix = 'write {"role": "user", "content": "..."} or drop the row'

@@ -44,7 +44,8 @@ class RowCheck:
         self._compare(pair)
         rewards = self._reward(record, "chosen_reward"), self._reward(record, "rejected_reward")
         name = self.fields.id(record.fields.get(self.columns.id), self.columns.id)
-        return Row(record.number, record.where, *pair, name, *rewards)
+        labels = tuple(self.fields.label(record.fields.get(column), column) for column in self.columns.labels)
+        return Row(record.number, record.where, *pair, name, *rewards, labels)
 
     def closing(self) -> Iterator[Problem]:
         """What can only be said after the last row."""

@@ -39,6 +39,7 @@ class Row(NamedTuple):
     id: str | None = None
     chosen_reward: float | None = None
     rejected_reward: float | None = None
+    labels: tuple[str | None, ...] = ()
 
 
 class Problem(NamedTuple):
