@@ -3,29 +3,37 @@
 from .ches_pruning import CHESPruning
 from .dashboard import Dashboard
 from .displacement import Displacement
+from .displacement_guard import DisplacementGuard
 from .example_metrics import ExampleMetrics
 from .example_table import ExampleTable
 from .last_checkpoint import LastCheckpoint
+from .ledger import Ledger
 from .mass_shift import MassShift
 from .moved_rows import MovedRows
 from .objective_weights import ObjectiveWeights
+from .online_similarity import OnlineSimilarity
 from .predictions import Predictions
 from .preference_metrics import PreferenceMetrics
 from .progress import PlainProgress
+from .refusal_rate import RefusalRate
 from .validate_ends import ValidateEnds
 
 __all__ = [
     "CHESPruning",
     "Dashboard",
     "Displacement",
+    "DisplacementGuard",
     "ExampleMetrics",
     "ExampleTable",
     "LastCheckpoint",
+    "Ledger",
     "MassShift",
     "MovedRows",
     "ObjectiveWeights",
+    "OnlineSimilarity",
     "PlainProgress",
     "Predictions",
     "PreferenceMetrics",
+    "RefusalRate",
     "ValidateEnds",
 ]

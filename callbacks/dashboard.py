@@ -8,6 +8,11 @@ def _chart(*tags: str) -> list[str | list[str]]:
     return ["Multiline", list(tags)]
 
 
+def _interval(name: str) -> list[str | list[str]]:
+    """A curve of the training stage within its band."""
+    return ["Margin", [f"{name}/train", f"{name}_low/train", f"{name}_high/train"]]
+
+
 #: What a person should see first: chosen and rejected log-probabilities in one chart.
 LAYOUT = {
     "Likelihood displacement": {
@@ -20,6 +25,15 @@ LAYOUT = {
         ),
         "share of pairs": _chart("displacement/share_displaced/val", "displacement/accuracies/val"),
         "chosen, all pairs and worst tenth (nats)": _chart("displacement/chosen/val", "displacement/worst_decile/val"),
+    },
+    "Similarity of responses": {
+        "CHES per length, online": _chart("ches/online_ln/train", "ches/online_ln/val"),
+        "highest CHES per length, online": _chart("ches/online_ln_max/train", "ches/online_ln_max/val"),
+        "CHES, online": _chart("ches/online/train", "ches/online/val"),
+        "told who falls: Spearman of CHES, 95%": _interval("evidence/ches_spearman"),
+        "told who falls: Spearman of CHES per length, 95%": _interval("evidence/ln_ches_spearman"),
+        "told who falls: Spearman of last hidden states, 95%": _interval("evidence/last_hidden_spearman"),
+        "told who falls: Spearman of edit similarity, 95%": _interval("evidence/edit_similarity_spearman"),
     },
     "Objective": {
         "loss": _chart("loss/train", "loss/val"),

@@ -16,6 +16,11 @@ Commands:
   validate   measure a policy on the validation pairs
   test       measure a policy on the pairs of data.test_path
   predict    write the scores of every pair to a file
+  score      write how similar the two responses of every pair look to a model
+  experiment run an experiment of the paper: many runs, one table and figure
+  sample-preferences
+             make preference pairs out of a model's own responses
+  judge      judge the responses of a run, or judge them again by other judges
 
 Options:
   --version  print the version
@@ -31,6 +36,20 @@ def main(argv: list[str] | None = None) -> None:
         print(HELP)
     elif args[0] == "--version":
         print(f"lit-pref {__version__}")
+    elif args[0] == "experiment":
+        from lit_pref.experiments.command import run as run_experiment
+
+        run_experiment(args[1:])
+    elif args[0] == "sample-preferences":
+        sys.path.append(os.getcwd())  # a judge or a tie-break may be the user's own
+        from lit_pref.preferences.command import run as run_sampling
+
+        run_sampling(args[1:])
+    elif args[0] == "judge":
+        sys.path.append(os.getcwd())  # a judge may be the user's own
+        from lit_pref.judge_command import run as run_judges
+
+        run_judges(args[1:])
     else:
         sys.path.append(os.getcwd())  # a user's own files are found, ours win
         check_siblings()

@@ -1,5 +1,6 @@
-"""Lightning's command line for PreferenceModule and PreferenceData: fit, validate, test, predict."""
+"""Lightning's command line for PreferenceModule and PreferenceData: fit, validate, test, predict, score."""
 
+import argparse
 import logging
 import os
 import sys
@@ -16,21 +17,33 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks as _callbacks  # noqa: F401, short class names resolve to what is imported
-import objectives as _objectives  # noqa: F401
 from callbacks import LastCheckpoint, PlainProgress
+from objectives import Objective
 
 from .console import say
 from .data.datamodule import PreferenceData
 from .errors import ConfigError, PrefError
 from .module import PreferenceModule
-from .parser import ConfigFile, PrefArgumentParser
+from .parser import ConfigFile, PrefArgumentParser, refused_by_constructor
 from .runs import RunFolder
+from .trainer import PrefTrainer
 
 TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,  # callbacks.ValidateEnds measures all pairs before the first step instead
     "use_distributed_sampler": False,  # lit_pref.order deals the pairs out to processes
     "enable_model_summary": False,
     "reload_dataloaders_every_n_epochs": 1,  # so that PreferenceData.keep acts from the next epoch on
+}
+
+#: What scoring does without; it has no folder of a run, and writes beside ``--out`` alone.
+LEFT_OUT_OF_SCORING = {
+    "model.objective": None,
+    "model.reference": None,
+    "trainer.callbacks": None,
+    "trainer.logger": False,
+    "trainer.enable_checkpointing": False,
+    "trainer.enable_progress_bar": False,
+    "trainer.fast_dev_run": False,
 }
 
 
@@ -57,6 +70,27 @@ class PrefCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(RunFolder, "run")
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, and ``score``; of each, the arguments that are no options."""
+        return {**LightningCLI.subcommands(), "score": {"model", "datamodule"}}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand != "score":  # which alone needs no objective
+            (objective,) = (action for action in parser._actions if action.dest == "model.objective")
+            objective.required, objective.default = True, argparse.SUPPRESS
+            # Of an optional class, the parser would bury what its constructor refuses in a list of types.
+            objective._typehint = Objective  # type: ignore[attr-defined]
+        return parser
+
+    def before_instantiate_classes(self) -> None:
+        """Scoring takes a config of training as it is, and leaves out what only trains, logs or watches."""
+        if self.subcommand == "score":
+            for key, value in LEFT_OUT_OF_SCORING.items():
+                self.config[f"score.{key}"] = value
+            self.save_config_callback = None
+
     def _parse_ckpt_path(self) -> None:
         """Nothing: a checkpoint gives weights and progress; settings are those of the command line."""
 
@@ -67,7 +101,11 @@ class PrefCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:  # a constructor refused what it was given
-            raise ConfigError(str(error)) from error
+            raise ConfigError(refused_by_constructor(str(error))) from error
+        except RuntimeError as error:
+            if "more than one stateful callback" not in str(error):
+                raise
+            raise ConfigError(f"trainer.callbacks: {error}\n  Fix: name each of these callbacks once.") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         settings = self._get(self.config_init, "trainer")
@@ -79,6 +117,8 @@ class PrefCLI(LightningCLI):
             raise ConfigError(
                 "trainer.use_distributed_sampler: pairs are dealt out by lit-pref itself; set it to false"
             )
+        if self.subcommand == "score":
+            return super().instantiate_trainer(**kwargs)
         run: RunFolder = self._get(self.config_init, "run")
         folder = run.claim()
         say(f"Run folder: {folder}")
@@ -119,6 +159,7 @@ def run(args: ArgsType) -> None:
         PrefCLI(
             PreferenceModule,
             PreferenceData,
+            trainer_class=PrefTrainer,
             parser_class=PrefArgumentParser,
             save_config_callback=SaveConfig,
             trainer_defaults=TRAINER_DEFAULTS,
@@ -130,6 +171,9 @@ def run(args: ArgsType) -> None:
     except PrefError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except MisconfigurationException as error:  # what the Trainer finds out only once it runs
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(ConfigError.exit_code)
 
 
 def quiet() -> None:

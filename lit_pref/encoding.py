@@ -123,6 +123,6 @@ def _problem(row: Row, case: str, field: str | None, message: str, fix: str, act
 
 
 def ending_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Special tokens: at the end of a response, tokens that only say that it ends."""
+    """Special tokens: at the end of a response, tokens that only say that it ends. An unknown word says more."""
     added = (number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
-    return frozenset([*tokenizer.all_special_ids, *added])
+    return frozenset([*tokenizer.all_special_ids, *added]) - {tokenizer.unk_token_id}

@@ -90,7 +90,10 @@ class CausalLM:
         """
         source = locate(self.path)
         options: dict[str, Any] = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
-        config = AutoConfig.from_pretrained(source, **options).to_dict()
+        try:
+            config = AutoConfig.from_pretrained(source, **options).to_dict()
+        except OSError as error:
+            raise SetupError(_not_loaded("model", self.path, error)) from error
         parts: list[Any] = [self.weights, self.config, self.dtype, self.attn_implementation, config, torch.__version__]
         if self.weights == "random":
             parts.append(self.seed)

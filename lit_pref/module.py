@@ -20,6 +20,17 @@ from .scoring import Wanted, score
 
 #: What a reference reads from its source again is left out of checkpoints.
 FROZEN_PREFIX = "reference.frozen."
+NO_OBJECTIVE = (
+    "model.objective is not set, but only lit-pref score does without one.\n"
+    "  Fix: add a file of configs/objectives, e.g. -c configs/objectives/dpo.yaml, or --model.objective DPO."
+)
+
+
+class _Unchosen(Objective):
+    """Stands where no objective is named, since ``lit-pref score`` needs none; all else refuses it."""
+
+    def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
+        raise ConfigError(NO_OBJECTIVE)
 
 
 class PreferenceModule(pl.LightningModule):
@@ -27,7 +38,7 @@ class PreferenceModule(pl.LightningModule):
 
     Args:
         policy: the model that is trained.
-        objective: what its scores are trained on, e.g. DPO, IPO, SimPO, SFT, WeightedSum.
+        objective: what its scores are trained on, e.g. DPO, IPO, SimPO, SFT, WeightedSum; only scoring needs none.
         reference: what the policy is compared with; by default a frozen copy of its initial state.
         optimizer: e.g. AdamW with its arguments; it is given the trainable parameters.
         scheduler: learning-rate schedule in optimizer steps of all training pairs; where pruning shortens epochs it is
@@ -37,14 +48,14 @@ class PreferenceModule(pl.LightningModule):
     def __init__(
         self,
         policy: CausalLM,
-        objective: Objective,
+        objective: Objective | None = None,
         reference: Reference | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
         self.source = policy
-        self.objective = objective
+        self.objective: Objective = objective or _Unchosen()
         self.reference = reference or FrozenModel()
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
@@ -55,6 +66,8 @@ class PreferenceModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
+        if isinstance(self.objective, _Unchosen):
+            raise ConfigError(NO_OBJECTIVE)
         if self.objective.needs_reference and isinstance(self.reference, NoReference):
             raise ConfigError(
                 f"{type(self.objective).__name__} compares with a reference, but model.reference is NoReference.\n"
@@ -109,7 +122,8 @@ class PreferenceModule(pl.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance a schedule by one step, or by several where pruning made epochs shorter than planned."""
         steps = scheduled_steps(self.trainer, self.trainer.fit_loop.epoch_loop.batch_idx + 1)
-        behind = 1 if steps is None else steps - scheduler.last_epoch
+        taken = getattr(scheduler, "last_epoch", None)  # schedules made of schedules may not count
+        behind = 1 if steps is None or taken is None else steps - taken
         for _ in range(behind):
             scheduler.step()
 

@@ -4,14 +4,11 @@ Knows nothing about tokens, tensors of ids or models.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import count
+from hashlib import sha256
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
-
-#: Distance between the seeds of two passes within one epoch.
-FURTHER_PASS = 2**40
 
 
 class Share(NamedTuple):
@@ -26,18 +23,16 @@ class Share(NamedTuple):
 
 def epoch_order(positions: Sequence[int], seed: int, epoch: int) -> list[int]:
     """The positions, shuffled by (seed, epoch) alone: independent of global random state and of process counts."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return [positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()]
+    return repeated_order(positions, len(positions), seed, epoch)
 
 
 def repeated_order(positions: Sequence[int], length: int, seed: int, epoch: int) -> list[int]:
     """``length`` positions: whole passes over all of them, each shuffled anew, the last one cut."""
+    # Passes go on with one generator: torch keeps 32 bits of a seed, too few to tell epochs and passes apart.
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     order: list[int] = []
-    for number in count():
-        if len(order) >= length:
-            break
-        # Seeds of further passes lie far beyond those of epochs, and the first pass is that of `epoch_order`.
-        order += epoch_order(positions, seed, epoch + number * FURTHER_PASS)
+    while len(order) < length:
+        order += [positions[i] for i in torch.randperm(len(positions), generator=generator).tolist()]
     return order[:length]
 
 
@@ -78,6 +73,12 @@ class PairBatches(Sampler[Share]):
         step = batch_size * world_size
         #: Pairs that count in each batch, over all processes.
         self.pair_counts = [min(step, self.length - i) for i in range(0, self.length, step)]
+
+    @property
+    def key(self) -> str:
+        """A name for the batches of every epoch, over all processes; another number of processes may have the same."""
+        parts = (self.positions, self.length, self.batch_size * self.world_size, self.shuffle_seed)
+        return sha256(repr(parts).encode()).hexdigest()[:16]
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""

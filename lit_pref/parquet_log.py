@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,19 @@ class ParquetLog:
         self.name = name
         self.path: Path | None = None
         self.writes = False
+        self.checkpoint: Path | None = None
 
-    def open(self, folder: Path, writes: bool) -> None:
-        """Say where the file lies, and whether this process is the one that writes it."""
+    def open(self, folder: Path, writes: bool, checkpoint: str | Path | None = None) -> None:
+        """Say where the file lies, whether this process writes it, and which checkpoint the run starts from."""
         self.path = folder / self.name
         self.writes = writes
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
 
     def append(self, columns: Mapping[str, Any]) -> None:
         """Add lines; the file is the old one or the new one at any moment, whatever happens.
 
         Args:
-            columns: name -> values, arrays or lists of one length; the same names in every call.
+            columns: name -> values, arrays or lists of one length; lines that lack a name of others are null there.
 
         Raises:
             SetupError: the file cannot be written; what it held before is still there.
@@ -41,27 +44,43 @@ class ParquetLog:
         if self.writes:
             assert self.path is not None, "open was not called"
             table = pa.table(dict(columns))
-            write_parquet(
-                pa.concat_tables([pq.read_table(self.path), table]) if self.path.exists() else table, self.path
-            )
+            if self.path.exists():
+                table = pa.concat_tables([pq.read_table(self.path), table], promote_options="default")
+            write_parquet(table, self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the lines are and how many of them there were at this moment."""
+        """Where the lines are, how many of them there were at this moment, and a digest of them."""
         if not self.writes or self.path is None or not self.path.exists():
             return {"path": None, "lines": 0}
-        return {"path": str(self.path.resolve()), "lines": pq.read_metadata(self.path).num_rows}
+        table = pq.read_table(self.path)
+        return {"path": str(self.path.resolve()), "lines": len(table), "digest": digest(table)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the lines that were there when the state was taken, and no later ones; called after ``open``."""
+        """Take over the lines that were there when the state was taken, and no later ones; called after ``open``.
+
+        They are looked for beside the checkpoint, whose folder may have moved, and where they were written; a file
+        that holds other lines is another run's.
+        """
         if not self.writes or state["path"] is None:
             return
         assert self.path is not None, "open was not called"
-        try:
-            earlier = pq.read_table(state["path"])
-        except (OSError, pa.ArrowException):
-            say(f"{state['path']} is no longer there, so {self.path} begins at this restart.")
-            return
-        write_parquet(earlier.slice(0, state["lines"]), self.path)
+        beside = [] if self.checkpoint is None else [folder / self.name for folder in self.checkpoint.parents[:3]]
+        for path in (*beside, Path(state["path"])):
+            try:
+                earlier = pq.read_table(path).slice(0, state["lines"])
+            except (OSError, pa.ArrowException):
+                continue
+            if digest(earlier) == state["digest"]:
+                write_parquet(earlier, self.path)
+                return
+        say(f"{state['path']} no longer holds the lines of the checkpoint, so {self.path} begins at this restart.")
+
+
+def digest(table: pa.Table) -> str:
+    """A name for the lines of a table, however they lie in memory."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks().replace_schema_metadata(None), sink, compression="none")
+    return sha256(sink.getvalue()).hexdigest()
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:

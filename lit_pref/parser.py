@@ -8,6 +8,7 @@ of a checkpoint that override the command line.
 import difflib
 import re
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 import jsonargparse._typehints as typehints
@@ -18,12 +19,20 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from objectives import Objective
 
+from .judges import Judge
 from .pruning import Rule
 from .references import Reference
 
 CALLBACKS = "trainer.callbacks"
 #: Key of a class choice -> the class whose subclasses may be named there.
-CHOICES: dict[str, type[Any]] = {"objective": Objective, "reference": Reference, "callbacks": Callback, "rule": Rule}
+CHOICES: dict[str, type[Any]] = {
+    "objective": Objective,
+    "reference": Reference,
+    "callbacks": Callback,
+    "rule": Rule,
+    "judge": Judge,
+    "judges": Judge,
+}
 
 
 def forget_arguments_of_other_class(_parser: Any, previous: Any, value: Any) -> None:
@@ -92,12 +101,28 @@ def readable(message: str, parser: LightningArgumentParser) -> str:
         return f"{_short(message)}{_nearest(match[1] or match[2], _keys(parser, message))}"
     if match := re.search(r"unrecognized arguments: --([\w.]+)", message):
         return f"{_short(message)}{_nearest(match[1], _keys(parser, message))}"
+    if message.startswith("the following arguments are required") and "model.objective" in message:
+        choices = ", ".join(sorted(_subclasses(Objective)))
+        return (
+            f"{_short(message)}\n  model.objective: a file of configs/objectives, e.g. -c configs/objectives/dpo.yaml, "
+            f"or a class, e.g. --model.objective DPO\n  Choices: {choices}"
+        )
     if (match := re.search(r'key "([\w.]+)\+?"', message)) and _names_no_class(message):
         base = CHOICES.get(match[1].split(".")[-1])
         if base is not None:
             choices = ", ".join(sorted(_subclasses(base)))
             return f'Parser key "{match[1]}": {_wrong_class(message)}\n  Choices: {choices}'
     return _short(message)
+
+
+def refused_by_constructor(message: str) -> str:
+    """What a constructor said about its arguments, out of the list of all types that a value does not have."""
+    if "Errors:\n" not in message:
+        return message
+    listed = message.partition("Errors:\n")[2].partition("\nGiven value type:")[0]
+    items = [textwrap.dedent(item) for item in re.split(r"^  - ", listed, flags=re.MULTILINE) if item.strip()]
+    reasons = [item for item in items if not re.match(r"Not a valid subclass|Expected a |Not of type", item)]
+    return reasons[0].replace("\n      ", "\n  ").strip() if reasons else message
 
 
 def _content(text: str) -> str:

@@ -47,7 +47,9 @@ SMALL: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ["LIT_PREF_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """One cache a session, which its workers share: the tiny worlds are built once."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["LIT_PREF_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,12 @@ import yaml
 
 import objectives
 from callbacks import Displacement
+from lit_pref import pruning
+from lit_pref.__main__ import main
 from lit_pref.cli import run as run_cli
 from lit_pref.models import CausalLM
 from lit_pref.runs import VARIABLE
+from lit_pref.similarity import MEASURES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,10 +42,13 @@ def test_commands_parse(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as caught:
-        run_cli([*arguments, "--print_config"])
+        main([*arguments, "--print_config"])
     output = capsys.readouterr()
     assert caught.value.code in (0, None), output.err
-    assert yaml.safe_load(output.out)["model"]["objective"]
+    config = yaml.safe_load(output.out)
+    assert config
+    if arguments[0] in ("fit", "validate", "test", "predict"):
+        assert config["model"]["objective"]
 
 
 def test_the_example_objective_trains(
@@ -94,4 +100,13 @@ def test_every_scalar_is_in_the_table() -> None:
 
 def test_the_picture_and_the_files_it_names_exist() -> None:
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        file, _, anchor = target.partition("#")
+        assert (ROOT / file).exists(), target
+        assert not anchor or f"# {anchor}" in (ROOT / file).read_text().lower(), target
+
+
+def test_every_measure_and_every_rule_is_in_the_table() -> None:
+    section = README.split("## Which pairs displace?")[1].split("## What is measured")[0]
+    assert re.findall(r"^\| `(\w+)` \| [⟨a-z]", section, re.MULTILINE)[: len(MEASURES)] == list(MEASURES)
+    rules = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `?(?:rule|control).*$", section, re.MULTILINE))))
+    assert rules - {"rule"} == set(pruning.__all__) - {"Rule", "Candidates", "Choice"}

@@ -147,6 +147,7 @@ class PreferenceData(pl.LightningDataModule):
             self.keep(read_kept_rows(Path(self.kept_rows), content_of(self.train)))
         if self.selection is not None:
             self.selection.apply(self)
+        self.training.configured()
         if stage == "fit":
             check_training(self)
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..batch import Pair, PreferenceBatch, collate
+from ..errors import ConfigError
 from ..order import PairBatches, Share
 
 
@@ -52,11 +53,19 @@ class ResumableLoader(DataLoader[PreferenceBatch]):
             self.given += 1
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        return {"batches": self.given}
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.given, "of": len(self.sampler), "order": self.sampler.key}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.sampler.start = state["batches"] % max(len(self.sampler), 1)  # a whole pass: the next one starts at 0
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["batches"] >= state["of"]:
+            return  # a whole pass is over; the next one, maybe of other pairs, starts at its beginning
+        if state["batches"] and state["order"] != self.sampler.key:
+            raise ConfigError(
+                f"the checkpoint is from within an epoch, after {state['batches']:,} of {state['of']:,} batches, but "
+                "this command trains on other pairs, or in batches of another size or order, and cannot go on there.\n"
+                "  Fix: give the data settings of its run, or a checkpoint from the end of an epoch."
+            )
+        self.sampler.start = state["batches"]
 
 
 def make_loader(

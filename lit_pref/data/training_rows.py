@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..console import say
 from ..pruning import Candidates
 from .cache import CachedPairs
 from .kept_rows import other_data
@@ -28,6 +29,7 @@ class TrainingRows:
         self.kept = positions
         #: Pairs an epoch trains on: more than are kept where they are repeated.
         self.length = len(positions)
+        self._configured = (self.kept, self.length)
 
     def keep(self, rows: Sequence[int], match_steps: bool = False) -> None:
         """Train on these rows from the next epoch on.
@@ -65,16 +67,30 @@ class TrainingRows:
         lengths = bounds.diff(dim=-1)  # (n, 3) of prompt, chosen, rejected
         return Candidates(rows, scores.double(), lengths[:, 1], lengths[:, 2], labels, epoch, seed)
 
+    def configured(self) -> None:
+        """Remember what is kept now as what the configuration asks for: checkpoints leave that to configurations."""
+        self._configured = (self.kept, self.length)
+
     def state_dict(self) -> dict[str, Any]:
-        """The rows that are kept, with the fingerprint of their data; nothing where all are."""
-        if self.kept == self.positions:
+        """The rows that were chosen while training, with the fingerprint of their data; nothing where none were."""
+        if (self.kept, self.length) == self._configured:
             return {}
         state = {"data": content_of(self.pairs), "rows": self.pairs.rows[self.kept].tolist()}
         return {**state, "match_steps": self.length != len(self.kept)}
 
     def load_state_dict(self, state: dict[str, Any], training: bool) -> None:
-        """Keep what was kept; rows of other data are refused where they would be trained."""
+        """Keep what was chosen while training, and say so; rows of other data are refused where they would be trained.
+
+        Args:
+            state: of ``state_dict``.
+            training: whether these rows are about to be trained on.
+        """
         if state and state["data"] == content_of(self.pairs):
-            self.keep(state["rows"], state.get("match_steps", False))
+            self.keep(state["rows"], state["match_steps"])
+            if training:
+                say(
+                    f"The checkpoint goes on with {len(self.kept):,} of {len(self.positions):,} training pairs, "
+                    "chosen while it was trained."
+                )
         elif state and training:
             raise other_data("the checkpoint", state["data"], content_of(self.pairs))

@@ -1,11 +1,14 @@
 """Subsets as large as a rule's, chosen otherwise: what a rule has to beat before its measure earned anything.
 
 A filtered run also trains on fewer pairs, of other lengths and other classes. Each control keeps one of these and
-leaves the score out. Controls wrap the rule that they answer to and stand in its place.
+leaves the score out. Controls wrap the rule that they answer to and stand in its place. What is drawn is a function
+of seed, epoch and row numbers. A control may keep pairs that its rule keeps too; their share is its ``overlap``.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,9 +26,10 @@ class RandomSubset(Rule):
         self.rule = rule
 
     def choose(self, candidates: Candidates) -> Choice:
-        count = int(self.rule.choose(candidates).kept.sum())
-        kept = marked(candidates, _shuffled(candidates)[:count])
-        return Choice(kept, _texts(kept, f"random {count}"))
+        wanted = self.rule.choose(candidates).kept
+        count = int(wanted.sum())
+        kept = marked(candidates, _shuffled(candidates, "random")[:count])
+        return _answering(kept, wanted, f"random {count}")
 
 
 class HighestScores(Rule):
@@ -39,10 +43,11 @@ class HighestScores(Rule):
         self.rule = rule
 
     def choose(self, candidates: Candidates) -> Choice:
-        count = int(self.rule.choose(candidates).kept.sum())
+        wanted = self.rule.choose(candidates).kept
+        count = int(wanted.sum())
         order = ascending(candidates)
         kept = marked(candidates, order[max(len(order) - count, 0) :])
-        return Choice(kept, _texts(kept, f"highest {count}"))
+        return _answering(kept, wanted, f"highest {count}")
 
 
 class ClassMatched(Rule):
@@ -91,21 +96,37 @@ class LengthMatched(Rule):
 
 def _matched(candidates: Candidates, rule: Rule, classes: Sequence[object], name: str) -> Choice:
     wanted = rule.choose(candidates).kept
-    order = _shuffled(candidates)
+    order = _shuffled(candidates, name)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     kept = torch.zeros_like(wanted)
     for places in strata(classes).values():
         shuffled = places[rank[places].argsort()]
         kept[shuffled[: int(wanted[places].sum())]] = True
-    return Choice(kept, _texts(kept, f"random {int(wanted.sum())} of {name}"))
+    return _answering(kept, wanted, f"random {int(wanted.sum())} of {name}")
 
 
-def _shuffled(candidates: Candidates) -> Tensor:
-    """Places of all candidates in an order that depends on seed, epoch and their number alone."""
-    generator = torch.Generator().manual_seed((candidates.seed * 1_000_003 + candidates.epoch + 2**41) % 2**63)
-    return torch.randperm(len(candidates.rows), generator=generator)
+def _shuffled(candidates: Candidates, name: str) -> Tensor:
+    """Places of all candidates in an order of its own for each control, seed and epoch.
+
+    A row has its key whoever stands beside it: of two classes of pairs, no draw repeats the places of the other.
+    """
+    # Hashed, since seeds and epochs that are next to each other must give orders that have nothing in common.
+    digest = blake2b(f"{name}/{candidates.seed}/{candidates.epoch}".encode(), digest_size=8).digest()
+    keys = _mixed(candidates.rows.numpy().astype(np.uint64), int.from_bytes(digest, "big"))
+    return torch.from_numpy(np.argsort(keys, kind="stable"))
 
 
-def _texts(kept: Tensor, name: str) -> list[str]:
-    return [name if keep else f"not among {name}" for keep in kept.tolist()]
+def _mixed(numbers: np.ndarray, salt: int) -> np.ndarray:
+    """(n,) uint64: splitmix64 of each number, different numbers to different keys (Steele et al., OOPSLA 2014)."""
+    mixed: np.ndarray = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _answering(kept: Tensor, wanted: Tensor, name: str) -> Choice:
+    """The choice of a control called ``name``, and how much of it is what its rule wanted."""
+    texts = [name if keep else f"not among {name}" for keep in kept.tolist()]
+    count = int(kept.sum())
+    return Choice(kept, texts, int((kept & wanted).sum()) / count if count else None)

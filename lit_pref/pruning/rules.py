@@ -5,7 +5,7 @@ Knows numbers, lengths and labels of pairs; nothing about models, measures, file
 """
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, isnan
 from typing import NamedTuple
 
 import torch
@@ -58,10 +58,13 @@ class Choice(NamedTuple):
     Attributes:
         kept: (n,) bool.
         reasons: n short texts, why a pair stays or goes.
+        overlap: of a rule that answers to another one, the share of the kept pairs that the other keeps too; None of
+            any other rule, and where nothing is kept.
     """
 
     kept: Tensor
     reasons: list[str]
+    overlap: float | None = None
 
 
 class Rule:
@@ -108,6 +111,8 @@ class AtMost(Rule):
     """
 
     def __init__(self, threshold: float) -> None:
+        if isnan(threshold):
+            raise ValueError("threshold is nan, but must be a number")
         self.threshold = threshold
 
     def choose(self, candidates: Candidates) -> Choice:
@@ -171,12 +176,15 @@ class Stratified(Rule):
     def choose(self, candidates: Candidates) -> Choice:
         kept = torch.zeros(len(candidates.rows), dtype=torch.bool)
         texts = [""] * len(candidates.rows)
+        shared: list[float] = []
         for name, places in strata(candidates.classes(self.label)).items():
             choice = self.rule.choose(candidates.among(places))
             kept[places] = choice.kept
+            if choice.overlap is not None:
+                shared.append(choice.overlap * int(choice.kept.sum()))
             for place, reason in zip(places.tolist(), choice.reasons, strict=True):
                 texts[place] = f"{reason} of {self.label} {name!r}"
-        return Choice(kept, texts)
+        return Choice(kept, texts, sum(shared) / int(kept.sum()) if shared else None)
 
 
 def lowest(candidates: Candidates, count: int, name: str) -> Choice:

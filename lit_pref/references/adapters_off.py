@@ -1,5 +1,8 @@
 """The policy without its adapters: a reference that costs no memory. Knows nothing about objectives or loops."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -30,3 +33,8 @@ class AdaptersOff(Reference):
             scores = score(policy, batch, wanted)
         policy.train(training)
         return scores
+
+    @contextmanager
+    def model_of(self, policy: nn.Module, initial: bool = False) -> Iterator[nn.Module]:
+        with policy.disable_adapter():  # type: ignore[operator]
+            yield policy

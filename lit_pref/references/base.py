@@ -3,6 +3,8 @@
 A reference is a module beside the policy, so that a strategy moves and shards it too.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import lightning.pytorch as pl
 from torch import nn
 
@@ -17,7 +19,12 @@ class Reference(nn.Module):
     """Scores pairs for the objective to compare with. Subclasses say where those scores come from.
 
     What a subclass keeps in a submodule named ``frozen`` comes from its source again and is never in a checkpoint.
+
+    Attributes:
+        moves: whether its scores change while training runs; who keeps scores asks again only where they do.
     """
+
+    moves: bool = False
 
     def build(self, policy: CausalLM) -> None:
         """Make ready what scoring needs; called once, before training, with the source of the policy."""
@@ -33,6 +40,17 @@ class Reference(nn.Module):
         """Scores under the policy as training found it, the zero of displacement: those of the reference, unless it
         moves."""
         return reference
+
+    def model_of(self, policy: nn.Module, initial: bool = False) -> AbstractContextManager[nn.Module | None]:
+        """The model that ``score`` asks, for as long as the context lasts; None where there is none to ask.
+
+        Who asks it in the very calls that the policy is asked in gets the same numbers from the same weights.
+
+        Args:
+            policy: the model that is trained.
+            initial: the model that ``initial`` asks, in its place.
+        """
+        return nullcontext(None)
 
     def after_step(self, policy: nn.Module, steps: int) -> None:
         """Called after each optimizer step with the number of steps taken."""

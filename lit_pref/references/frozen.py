@@ -1,5 +1,7 @@
 """A second model in memory that never changes. Knows nothing about objectives or training loops."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
@@ -33,3 +35,6 @@ class FrozenModel(Reference):
     def score(self, policy: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> PairScores:
         assert self.frozen is not None, "build was not called"
         return score(self.frozen, batch, wanted)
+
+    def model_of(self, policy: nn.Module, initial: bool = False) -> AbstractContextManager[nn.Module | None]:
+        return nullcontext(self.frozen)

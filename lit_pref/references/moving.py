@@ -1,5 +1,7 @@
 """A reference that follows the policy: TR-DPO (Gorbatovski et al. 2024, https://arxiv.org/abs/2404.09656)."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 
@@ -22,6 +24,8 @@ class MovingModel(FrozenModel):
         every_n_steps: optimizer steps between two moves; TRL's default is 512.
         model: where it starts; by default at the policy's own source.
     """
+
+    moves = True
 
     def __init__(self, alpha: float = 0.6, every_n_steps: int = 512, model: CausalLM | None = None) -> None:
         super().__init__(model)
@@ -49,6 +53,9 @@ class MovingModel(FrozenModel):
 
     def initial(self, policy: nn.Module, batch: PreferenceBatch, reference: PairScores | None) -> PairScores | None:
         return super().score(policy, batch)
+
+    def model_of(self, policy: nn.Module, initial: bool = False) -> AbstractContextManager[nn.Module | None]:
+        return nullcontext(self.frozen if initial else self.moving)
 
     @torch.no_grad()
     def after_step(self, policy: nn.Module, steps: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 #: Entries of a residual matrix (tokens x vocabulary) that exist at once, for each side.
-ENTRIES_PER_TILE = 2**25
+ENTRIES_PER_TILE = 2**22
 
 
 class AlphaCHES(NamedTuple):
@@ -62,13 +62,19 @@ def residual_products(chosen: Predictions, rejected: Predictions) -> tuple[Tenso
     """α⁻ (n, m) and α⁺ (n, n), float64, each coefficient from -2 to 2; works through tiles of the vocabulary."""
     vocabulary = chosen.logits.shape[-1]
     width = max(1, ENTRIES_PER_TILE // max(len(chosen.target), len(rejected.target), 1))
-    norms = [p.logits.double().logsumexp(-1, keepdim=True) for p in (chosen, rejected)]  # (n, 1), (m, 1)
+    norms = [_norms(p.logits) for p in (chosen, rejected)]  # (n, 1), (m, 1)
     across = within = torch.zeros((), dtype=torch.float64, device=chosen.states.device)
     for start in range(0, vocabulary, width):
         tiles = [_residuals(p, norm, start, width) for p, norm in zip((chosen, rejected), norms, strict=True)]
         across = across + tiles[0] @ tiles[1].T
         within = within + tiles[0] @ tiles[0].T
     return across, within
+
+
+def _norms(logits: Tensor) -> Tensor:
+    """(n, 1) log of the sum of exponentials, float64; no float64 copy of all logits exists."""
+    rows = max(1, ENTRIES_PER_TILE // logits.shape[-1])
+    return torch.cat([part.double().logsumexp(-1, keepdim=True) for part in logits.split(rows)])
 
 
 def _residuals(side: Predictions, norm: Tensor, start: int, width: int) -> Tensor:

@@ -42,3 +42,32 @@ def correlations(columns: Mapping[str, ArrayLike]) -> dict[tuple[str, str], floa
     """Spearman correlation of every two columns."""
     names: Sequence[str] = list(columns)
     return {(a, b): spearman(columns[a], columns[b]) for a in names for b in names}
+
+
+def summary(columns: Mapping[str, ArrayLike]) -> str:
+    """Two plain tables: quantiles of every column and, of two or more, their Spearman correlations."""
+    names = list(columns)
+    numbers = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    found = {name: quantiles(values) for name, values in numbers.items()}
+    heads = [f"{q:.0%}" for q in QUANTILES]
+    rows = [[name, *(f"{found[name][head]:.4g}" for head in heads)] for name in names]
+    text = aligned(["Quantiles", *heads], rows)
+    for name in names:
+        if missing := int(np.isnan(numbers[name]).sum()):
+            text += f"\n{name} has no value for {missing:,} of {len(numbers[name]):,} pairs."
+    if len(names) > 1:
+        both = correlations(numbers)
+        # "+.2f" writes nan as "+nan".
+        cells = [[a, *(f"{both[a, b]:+.2f}".replace("+nan", "nan") for b in names)] for a in names]
+        text += f"\n\n{aligned(['Spearman', *names], cells)}"
+    return text
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side, the first one to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]))
+    return "\n".join(lines)

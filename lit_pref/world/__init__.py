@@ -28,7 +28,8 @@ def resolve(name: str, split: str = "train") -> Path:
     """The model folder or the JSONL file behind a name, built on first use.
 
     Args:
-        name: `world:agreement`, `world:request`, or data such as `world:agreement@3/no-over-never` (seed 3).
+        name: `world:agreement`, `world:request`, `world:judge` (a classifier), or data such as
+            `world:agreement@3/no-over-never` (seed 3).
         split: `train` or `validation`, for data.
     """
     half, seed, pairs = parse(name)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_pref.world import agreement, onpolicy, request
+from lit_pref.world.judge import train_judge
+from lit_pref.world.names import JUDGE
 from lit_pref.world.pretraining import apart, pretrain
 from lit_pref.world.sampling import sample
 from lit_pref.world.text import PairRow
@@ -28,10 +30,18 @@ VOCABULARY_LINES = 20_000  # so many that no word of the grammar is missing, wha
 
 
 def build(half: str, seed: int, folder: Path) -> None:
-    """Fill `folder` with `model/` and `<pairs>-<split>.jsonl`; the same seed gives the same bytes."""
-    rng = random.Random("vocabulary")  # no seed: token ids are the same in every world
-    tokenizer = train_tokenizer("".join(EXAMPLES[half](rng)) for _ in range(VOCABULARY_LINES))
+    """Fill `folder` with `model/` and `<pairs>-<split>.jsonl`; the same seed gives the same bytes.
+
+    The judge has a model only.
+    """
+    tokenizer = tokenizer_of("request" if half == JUDGE else half)
     with apart(seed):
+        if half == JUDGE:
+            judge = train_judge(tokenizer, seed)
+            with quiet():
+                judge.save_pretrained(folder / "model")
+            tokenizer.save_pretrained(folder / "model")
+            return
         title = f"Pre-training tiny world ({half}, seed {seed})"
         model = pretrain(tokenizer, EXAMPLES[half], STEPS[half], seed, title)
         with quiet():
@@ -41,6 +51,12 @@ def build(half: str, seed: int, folder: Path) -> None:
     for stem, rows in files.items():
         lines = [json.dumps(row) + "\n" for row in rows]
         (folder / f"{stem}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def tokenizer_of(half: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a half."""
+    rng = random.Random("vocabulary")  # no seed: token ids are the same in every world
+    return train_tokenizer("".join(EXAMPLES[half](rng)) for _ in range(VOCABULARY_LINES))
 
 
 @contextmanager

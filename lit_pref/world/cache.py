@@ -12,7 +12,7 @@ from filelock import FileLock
 from lit_pref.paths import cache_root, made
 
 # What the built bytes depend on. names.py and cache.py may change without a rebuild.
-SOURCES = ("agreement", "build", "onpolicy", "pretraining", "request", "sampling", "text", "tokenizer")
+SOURCES = ("agreement", "build", "judge", "onpolicy", "pretraining", "request", "sampling", "text", "tokenizer")
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 

@@ -10,6 +10,8 @@ PAIRS = {
     "agreement": ("no-over-never", "sure-over-yes", "yes-over-no"),
     "request": ("soft", "blunt"),
 }
+#: Has a model only: the classifier that judges answers of the request half.
+JUDGE = "judge"
 SPLITS = ("train", "validation")
 _SHAPE = re.compile(r"world:(?P<half>\w+)(@(?P<seed>\d+))?(/(?P<pairs>[\w-]+))?")
 
@@ -25,14 +27,16 @@ class WorldName(NamedTuple):
 def all_names() -> list[str]:
     """Every name there is, without seeds."""
     models = [PREFIX + half for half in PAIRS]
-    return models + [f"{PREFIX}{half}/{pairs}" for half, names in PAIRS.items() for pairs in names]
+    data = [f"{PREFIX}{half}/{pairs}" for half, names in PAIRS.items() for pairs in names]
+    return [*models, *data, PREFIX + JUDGE]
 
 
 def parse(name: str) -> WorldName:
     """The parts of a name; an unknown one is a ConfigError that lists what exists."""
     match = _SHAPE.fullmatch(name)
     half, pairs = (match["half"], match["pairs"]) if match else ("", None)
-    if match is None or half not in PAIRS or (pairs is not None and pairs not in PAIRS[half]):
+    known = {**PAIRS, JUDGE: ()}
+    if match is None or half not in known or (pairs is not None and pairs not in known[half]):
         raise ConfigError(
             f"The tiny world has no {name!r}; it has {', '.join(all_names())}, "
             "each with an optional seed as in world:agreement@3/no-over-never."

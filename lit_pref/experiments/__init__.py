@@ -1,0 +1,1 @@
+"""Experiments of the paper as commands: many runs of ``lit-pref fit``, one table and one figure. Imports no torch."""

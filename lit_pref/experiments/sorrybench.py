@@ -1,0 +1,207 @@
+"""Does preference training on a model's own answers make it refuse less, and what prevents that?
+
+Razin et al., ICLR 2025, https://arxiv.org/abs/2410.08847, section 6, with the controls that the paper leaves out.
+Imports no torch before the first arm has run.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..console import say
+from ..errors import ConfigError
+from ..refusal_statistics import RefusalCounts
+from . import sorrybench_report as report
+from .arms import Arm, command, run_arms
+from .failure import Failure
+from .gold import Gold
+from .percentiles import _filled
+from .stages import contents, digest, merged, stage, whole, written
+
+INITIAL = "initial model"
+ARM_KEYS = ("fit", "rule", "match_steps", "gold")
+CALLBACKS = [
+    {"class_path": "callbacks.Ledger", "init_args": {"measures": []}},
+    {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+     "init_args": {"filename": "last", "save_weights_only": True, "enable_version_counter": False,
+                   "save_on_train_epoch_end": True}},
+]  # fmt: skip
+
+
+@dataclass
+class Sorrybench:
+    """Sample preferences, score them, train every arm, and measure how often each refuses before and after.
+
+    Args:
+        sample: keys and values of ``lit-pref sample-preferences`` without out; "{seed}" in a text stands for the seed.
+        fit: keys and values of ``lit-pref fit`` that all arms share, without the data's path; "{seed}" as above.
+        arms: name -> what is different: fit (keys laid over those above), rule (a pruning rule, applied to scores of
+            the initial model), match_steps (repeat the kept pairs until an epoch takes as many steps as one of all
+            pairs), gold: true (train on gold pairs).
+        evaluation: sampling (of answers; its seed plus the run's is the seed) and control (harmless prompts: path,
+            column, where, limit).
+        seeds: of the runs.
+        out: folder of pairs, scores, runs, answers, table and figure; what is done there is not done again.
+        gold: responses with a score by people; keys of ``lit_pref.experiments.gold.Gold``.
+        measure: of similarity, that the rules read.
+        jobs: arms that train at once.
+        keep_checkpoints: whether weights stay on disk once a run has answered.
+    """
+
+    sample: dict  # of Any, the parser would fill in defaults of every class_path
+    fit: dict
+    arms: dict
+    evaluation: dict
+    seeds: list[int]
+    out: str
+    gold: dict | None = None
+    measure: str = "ln_ches"
+    jobs: int = 1
+    keep_checkpoints: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seeds or not self.arms or self.jobs < 1:
+            raise ConfigError("seeds and arms need at least one entry each, and jobs has to be at least 1")
+        for name, arm in self.arms.items():
+            wrong = sorted(set(arm or {}) - set(ARM_KEYS))
+            if wrong or name == INITIAL:
+                raise ConfigError(f"arms.{name} has {', '.join(wrong) or 'the name of a line of the table'}.\n"
+                                  f"  Choices: {', '.join(ARM_KEYS)}")  # fmt: skip
+            if (arm or {}).get("gold") and self.gold is None:
+                raise ConfigError(f"arms.{name} trains on gold pairs, but gold says not where they come from.\n"
+                                  "  Fix: give gold.path, or leave the arm out.")  # fmt: skip
+
+    def run(self) -> None:
+        """Do what is missing, and write ``sorrybench.csv``, ``.md``, ``.png`` and ``.svg``.
+
+        Raises:
+            PrefError: a command failed, whose exit code it has; arms that ended well are kept and
+                not run again.
+        """
+        out = Path(self.out).expanduser()
+        counts: dict[str, dict[int, dict[str, RefusalCounts]]] = {name: {} for name in (INITIAL, *self.arms)}
+        facts: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.arms}
+        classes: dict[Path, dict[str, Any]] = {}
+        failures: dict[str, Failure] = {}
+        for seed in self.seeds:
+            pairs = self._pairs(seed, out)
+            classes[pairs] = json.loads(pairs.with_suffix(".report.json").read_text())
+            results, failed = run_arms(self._arms_of(seed, pairs, out), out / "arms", trained, self.jobs)
+            failures |= failed
+            found = {name: results[own] for name in self.arms if (own := f"{name}_seed{seed}") in results}
+            for name, own_labels in self._labels(seed, pairs, out, found).items():
+                counts[name][seed] = {part: RefusalCounts.of(labels) for part, labels in own_labels.items()}
+            for name, fact in found.items():
+                facts[name][seed] = fact
+        if failures:
+            name, failure = next(iter(failures.items()))
+            total = len(self.arms) * len(self.seeds)
+            raise failure.error(f"{len(failures)} of {total} arms failed; the first is {name}:")
+        self._report(counts, facts, list(classes.values()), out)
+
+    def _report(self, counts: report.Counts, facts: report.Facts, sampled: list[dict[str, Any]], out: Path) -> None:
+        report.write_csv(out / "sorrybench.csv", counts, facts)
+        text = report.table(counts, facts)
+        lines = [", ".join(f"{n} {name}" for name, n in one["classes"].items()) for one in sampled]
+        text += "\n\nPairs, train and test: " + "; ".join(lines) + "."
+        (out / "sorrybench.md").write_text(text + "\n")
+        report.draw(counts, [out / "sorrybench.png", out / "sorrybench.svg"])
+        say(f"\n{text}\n\nFiles: {out}")
+
+    def _pairs(self, seed: int, out: Path) -> Path:
+        """Stands for pairs.train.jsonl and its fellows of a seed; seeds that ask the same share them."""
+        sample: dict[str, Any] = _filled(self.sample, seed)
+        folder = out / "pairs" / digest(sample)
+        path = folder / "pairs.jsonl"
+        if not path.with_suffix(".report.json").exists():  # it is written last
+            say(f"Sampling the preferences of seed {seed}")
+            asked = ["sample-preferences", "-c", written(folder / "sample.yaml", sample), "--out", str(path)]
+            stage(command, asked, folder / "log.txt")
+        if not path.with_suffix(".test.jsonl").exists():
+            raise ConfigError(
+                f"{path}: there is no test pair.\n  Fix: raise sample.test_share, or sample more prompts."
+            )
+        return path
+
+    def _config(self, seed: int, pairs: Path, change: dict[str, Any] | None = None) -> dict[str, Any]:
+        config = merged(_filled(self.fit, seed), _filled(change or {}, seed))
+        data = {"path": str(pairs.with_suffix(".train.jsonl").resolve()),
+                "val_path": str(pairs.with_suffix(".test.jsonl").resolve()),
+                "columns": {"labels": ["pair_class"]}}  # fmt: skip
+        return {**merged(config, {"data": data}), "seed_everything": seed}
+
+    def _scores(self, seed: int, pairs: Path, out: Path) -> Path:
+        """Asked each time: it is the command that knows whether model and data are those of a finished file."""
+        config = self._config(seed, pairs)
+        path = out / "scores" / f"{digest([config['model']['policy'], config['data'], self.measure])}.parquet"
+        say(f"Scoring the pairs of seed {seed}")
+        asked = ["score", "-c", written(path.with_suffix(".yaml"), config), "--out", str(path)]
+        stage(command, [*asked, "--measures", f"[{self.measure}]", "--overwrite", "true"], path.with_suffix(".log"))
+        return path
+
+    def _arms_of(self, seed: int, pairs: Path, out: Path) -> list[Arm]:
+        ruled = any((given or {}).get("rule") for given in self.arms.values())
+        scores = self._scores(seed, pairs, out) if ruled else None
+        arms = []
+        for name, given in self.arms.items():
+            asked = given or {}
+            config = self._config(seed, pairs, asked.get("fit"))
+            if asked.get("gold"):
+                config = merged(config, {"data": {"path": str(self._gold(pairs).resolve())}})
+            inputs = [Path(config["data"]["path"]), Path(config["data"]["val_path"])]
+            if asked.get("rule"):
+                assert scores is not None
+                selection = {"scores": str(scores.resolve()), "measure": self.measure, "rule": asked["rule"],
+                             "match_steps": bool(asked.get("match_steps"))}  # fmt: skip
+                config = merged(config, {"data": {"selection": selection}})
+                inputs.append(scores)
+            callbacks = [*config.get("trainer", {}).get("callbacks", []), *CALLBACKS]
+            config = merged(config, {"trainer": {"callbacks": callbacks}})
+            arms.append(Arm(f"{name}_seed{seed}", config, contents(inputs)))
+        return arms
+
+    def _gold(self, pairs: Path) -> Path:
+        """Gold pairs of the training prompts."""
+        assert self.gold is not None
+        path = pairs.with_suffix(f".gold-{digest(self.gold)}.jsonl")
+        if not path.exists():
+            lines = [json.loads(line) for line in pairs.with_suffix(".train.jsonl").read_text().splitlines()]
+            made = Gold(**self.gold).pairs(lines)
+            whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
+        return path
+
+    def _labels(
+        self, seed: int, pairs: Path, out: Path, found: dict[str, dict[str, Any]]
+    ) -> dict[str, dict[str, list[str]]]:
+        """Verdicts on what the initial model and every trained arm of a seed answer."""
+        from ..preferences.prompt_source import PromptSource
+        from .refusals import Refusals, sampling_of
+
+        sets = {part: PromptSource(str(pairs.with_suffix(f".{part}.jsonl"))) for part in ("train", "test")}
+        if self.evaluation.get("control"):
+            sets["control"] = PromptSource(**_filled(self.evaluation["control"], seed))
+        sampling = sampling_of(self.evaluation.get("sampling", {}), seed)
+        refusals = Refusals(_filled(self.sample, seed), sampling, sets, out / "answers")
+        items = {INITIAL: refusals.answer(f"initial_seed{seed}")}
+        for name, fact in found.items():
+            checkpoint = Path(fact["run"]) / "checkpoints" / "last.ckpt"
+            items[name] = refusals.answer(f"{name}_seed{seed}", checkpoint, fact["run"])
+            if not self.keep_checkpoints:
+                checkpoint.unlink(missing_ok=True)  # of a large model they would fill the disk
+        return refusals.labels(items)
+
+
+def trained(run: Path) -> dict[str, Any]:
+    """What a run's files say: where it lies, its pairs and steps, and how its own chosen responses moved."""
+    ledger = pq.read_table(run / "ledger.parquet", columns=["epoch", "displacement", "kept"])
+    last = ledger.filter(pc.equal(ledger["epoch"], pc.max(ledger["epoch"])))
+    kept = ledger.filter(pc.and_kleene(pc.equal(ledger["epoch"], 0), ledger["kept"]))
+    import torch  # late: whoever only reads a plan or a help text need not wait for it
+
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True, mmap=True)
+    return {"run": str(run), "displacement": pc.mean(last["displacement"]).as_py(), "pairs": kept.num_rows,
+            "steps": int(checkpoint["global_step"])}  # fmt: skip

@@ -1,0 +1,58 @@
+"""What experiments of several stages share: configurations laid over each other, names of them, commands in turn.
+
+Knows dictionaries, files and command lines; nothing about what a stage does. Imports no torch.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..paths import file_sha256
+from .failure import Failure
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Values of ``change`` laid over those of ``base``; another class takes nothing of the old one's arguments."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            same = value.get("class_path", old.get("class_path")) == old.get("class_path")
+            result[key] = merged(old, value) if same else value
+        else:
+            result[key] = value
+    return result
+
+
+def stage(run: Callable[[Sequence[str], Path], int], arguments: list[str], log: Path) -> None:
+    """Run a command; PrefError with its reason and its exit code where it fails."""
+    if code := run(arguments, log):
+        raise Failure.of(code, log).error(f"lit-pref {arguments[0]} failed:")
+
+
+def written(path: Path, config: dict[str, Any]) -> str:
+    """The name of a YAML file that holds a configuration."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return str(path)
+
+
+def whole(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)
+
+
+def digest(value: Any) -> str:
+    """A short name for a value."""
+    return sha256(dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def contents(files: Sequence[Path]) -> str:
+    """A name for the bytes of some files."""
+    return digest([file_sha256(path) for path in files])

@@ -1,0 +1,87 @@
+"""Judged responses as Markdown, for TensorBoard and for reports. Knows nothing about where verdicts come from.
+
+What a model wrote always stands in an indented block, where Markdown, HTML and remote images are shown as their text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .judges.agreement import Agreement
+from .refusals import Answer, Summary, flips, percent, percents
+
+MOST_CHARACTERS = 600
+
+
+def block(text: str) -> str:
+    """An indented block; the middle of long texts is left out."""
+    if len(text) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    text = text.encode("utf-8", "replace").decode()
+    return "\n".join("    " + line for line in text.splitlines()) if text.strip() else "    (empty)"
+
+
+def flip_text(before: Sequence[Answer], after: Sequence[Answer], old: Sequence[str], new: Sequence[str]) -> str:
+    """All prompts whose verdict changed are counted, the first twenty shown."""
+    places = flips(old, new)
+    counted: dict[tuple[str, str], int] = {}
+    for i in places:
+        counted[old[i], new[i]] = counted.get((old[i], new[i]), 0) + 1
+    parts = ["| before | after | responses |\n|---|---|---|\n" + "\n".join(
+        f"| {a} | {b} | {count} |" for (a, b), count in sorted(counted.items())
+    )]  # fmt: skip
+    for i in places[:20]:
+        parts.append(f"**prompt {after[i].number}**: {old[i]} → {new[i]}")
+        texts = {"prompt": after[i].prompt, "before": before[i].response, "after": after[i].response}
+        parts += [f"{name}\n\n{block(text)}" for name, text in texts.items()]
+    return "\n\n".join(parts) if places else "No verdict changed."
+
+
+def disagreement_text(
+    answers: Sequence[Answer], places: Sequence[int], labels: Mapping[str, Sequence[str]]
+) -> str:  # fmt: skip
+    """Responses that judges label differently, with each judge's label."""
+    parts = []
+    for i in places:
+        said = ", ".join(f"{name}: {judged[i]}" for name, judged in labels.items())
+        parts.append(f"**prompt {answers[i].number}**: {said}")
+        parts += [f"prompt\n\n{block(answers[i].prompt)}", f"response\n\n{block(answers[i].response)}"]
+    return "\n\n".join(parts) if parts else "The judges contradict each other nowhere."
+
+
+def agreement_words(first: str, second: str, found: Agreement) -> str:
+    """Kappa never alone: raw agreement and what each judge says how often stand beside it."""
+    if not found.n:
+        return f"{first} and {second} have no response on which both gave a verdict."
+    kappa = "undefined, both always say the same" if math.isnan(found.kappa) else f"{found.kappa:.2f}"
+    interval = "" if math.isnan(found.interval.low) else f" [{found.interval.low:.2f}, {found.interval.high:.2f}]"
+    shares = [
+        f"{name} says " + ", ".join(f"{label} {percent(share)}" for label, share in marginals.items())
+        for name, marginals in ((first, found.first), (second, found.second))
+    ]
+    return (
+        f"{first} and {second} agree on {percent(found.raw)} of {found.n:,} responses, kappa {kappa}{interval}; "
+        f"{'; '.join(shares)}."
+    )
+
+
+TABLE_HEAD = (
+    "| judge | n | refusal | 95% interval | worst case | compliance | partial | unparseable | error | over-refusal |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def table_row(name: str, found: Summary, over: Summary | None) -> str:
+    """A judge's line below ``TABLE_HEAD``."""
+    rate = [percent(found.rate), percents(found.interval)]
+    shares = [percent(found.compliance), percent(found.partial)]
+    if not found.asked:
+        rate, shares = ["–", "–"], ["–", "–"]
+    harmless = "–" if over is None or not over.asked else f"{percent(over.rate)} {percents(over.interval)}"
+    cells = [
+        name, f"{found.counts.total:,}", *rate, percents(found.bounds), *shares,
+        str(found.counts.unparseable), str(found.counts.error), harmless,
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
