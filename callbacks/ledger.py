@@ -17,7 +17,7 @@ from lit_pref.console import say
 from lit_pref.encoding import ending_tokens
 from lit_pref.parquet_log import ParquetLog
 from lit_pref.processes import Processes
-from lit_pref.progress import need_loader_each_epoch, nothing_left
+from lit_pref.progress import need_loader_each_epoch, nothing_left, started_from
 from lit_pref.references.many_pairs import Zeros, score_pairs
 from lit_pref.similarity import USUAL, Measuring
 from lit_pref.similarity.windows import measure_all
@@ -92,7 +92,7 @@ class Ledger(pl.Callback):
             return
         need_loader_each_epoch(trainer, "the Ledger callback")
         self._open_state, self._trainer = None, trainer
-        self.lines.open(Path(trainer.default_root_dir), trainer.is_global_zero)
+        self.lines.open(Path(trainer.default_root_dir), trainer.is_global_zero, started_from(trainer))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
 
         def watch(epoch: int) -> None:

@@ -15,10 +15,10 @@ from lit_pref.data.rows import DataError
 from lit_pref.encoding import ending_tokens
 from lit_pref.parquet_log import ParquetLog
 from lit_pref.processes import Processes
-from lit_pref.progress import need_loader_each_epoch
+from lit_pref.progress import need_loader_each_epoch, started_from
 from lit_pref.pruning import Candidates, Choice, Rule
+from lit_pref.pruning.enough import too_few
 from lit_pref.similarity import Measuring
-from lit_pref.similarity.summary import quantile_line
 from lit_pref.similarity.windows import measure_all
 
 
@@ -49,7 +49,7 @@ class PairChoice:
     def open(self, trainer: pl.Trainer) -> None:
         """Say where the file lies; ConfigError where no choice could be made between epochs."""
         need_loader_each_epoch(trainer, "pruning")
-        self.lines.open(Path(trainer.default_root_dir), trainer.is_global_zero)
+        self.lines.open(Path(trainer.default_root_dir), trainer.is_global_zero, started_from(trainer))
 
     def apply(self, trainer: pl.Trainer, pl_module: pl.LightningModule, positions: Sequence[int], epoch: int) -> None:
         """Score the pairs at some positions, choose, check, keep, write down; every process keeps the same rows.
@@ -63,9 +63,9 @@ class PairChoice:
         values = measure_all(pl_module.policy, data.train, positions, measuring, Processes.of(trainer), name)  # type: ignore[arg-type]
         candidates = data.candidates(positions, values[self.measure], epoch)
         choice = self.rule.choose(candidates)
-        batch = data.batch_size * trainer.world_size
-        if not choice.kept.all() and int(choice.kept.sum()) < batch:
-            raise self._too_few(choice, candidates, batch)
+        reason = too_few(choice, candidates.scores, data.batch_size * trainer.world_size, self.measure)
+        if reason is not None:
+            raise DataError(f"pruning before epoch {epoch} {reason}", ["pruned-too-far"])
         data.keep(candidates.rows[choice.kept].tolist(), self.match_steps)
         self._write(candidates, choice)
         share = int(choice.kept.sum()) / len(data.train_positions)
@@ -90,15 +90,6 @@ class PairChoice:
         ranges = f", from {_range(kept)}; left out, from {_range(left)}" if len(kept) and len(left) else ""
         said = "" if choice.overlap is None else f" {choice.overlap:.0%} of them are kept by the controlled rule too."
         say(f"{text}{ranges}.{said}")
-
-    def _too_few(self, choice: Choice, candidates: Candidates, batch: int) -> DataError:
-        return DataError(
-            f"pruning before epoch {candidates.epoch} would keep {int(choice.kept.sum()):,} of "
-            f"{len(candidates.rows):,} training pairs, less than one batch of {batch}.\n"
-            f"  Quantiles of {self.measure}: {quantile_line(candidates.scores.numpy())}.\n"
-            "  Fix: choose a rule that keeps more, or a smaller data.batch_size.",
-            ["pruned-too-far"],
-        )
 
 
 def _range(scores: Tensor) -> str:

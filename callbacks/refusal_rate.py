@@ -20,7 +20,7 @@ from lit_pref.judges.canaries import TOO_MANY
 from lit_pref.panel import Session, canaries_of, fingerprint_of, names_of
 from lit_pref.paths import cache_root
 from lit_pref.processes import Processes
-from lit_pref.progress import nothing_left
+from lit_pref.progress import nothing_left, started_from
 from lit_pref.prompts import read_prompts
 from lit_pref.refusal_statistics import MAX_ABSTAIN
 from lit_pref.run_answers import CONTROL, PROMPTS
@@ -95,8 +95,8 @@ class RefusalRate(pl.Callback):
             return
         self._open_state, self._step = None, -1
         folder = Path(trainer.default_root_dir)
-        self.answering.open(folder, trainer.is_global_zero)
-        self.verdicts.open(folder, trainer.is_global_zero)
+        for lines in (self.answering, self.verdicts):
+            lines.open(folder, trainer.is_global_zero, started_from(trainer))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.sets = [
             PromptSet(

@@ -55,10 +55,10 @@ class Answering:
         self.log = JsonLog(EVALUATIONS)
         self.folder = Path()
 
-    def open(self, folder: Path, writes: bool) -> None:
-        """Say where the files lie, and whether this process writes them."""
+    def open(self, folder: Path, writes: bool, checkpoint: str | None = None) -> None:
+        """Say where the files lie, whether this process writes them, and which checkpoint the run starts from."""
         self.folder = folder
-        self.log.open(folder, writes)
+        self.log.open(folder, writes, checkpoint)
 
     def __call__(
         self, trainer: pl.Trainer, policy: nn.Module, asked: PromptSet, fingerprint: str, template: Template

@@ -130,6 +130,10 @@ class PrefCLI(LightningCLI):
         self._choose_callbacks(settings)
         return super().instantiate_trainer(**kwargs)
 
+    def before_fit(self) -> None:
+        """Tell the callbacks where the run starts from, which the Trainer itself keeps to itself."""
+        self.trainer.started_from = self._get(self.config, "ckpt_path")  # type: ignore[attr-defined]
+
     def after_fit(self) -> None:
         """Say where the run lies and how to look at it."""
         folder = Path(self.trainer.default_root_dir)

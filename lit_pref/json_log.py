@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ class JsonLog:
         self.name = name
         self.path: Path | None = None
         self.writes = False
+        self.checkpoint: Path | None = None
 
-    def open(self, folder: Path, writes: bool) -> None:
-        """Say where the file lies, and whether this process is the one that writes it."""
+    def open(self, folder: Path, writes: bool, checkpoint: str | Path | None = None) -> None:
+        """Say where the file lies, whether this process writes it, and which checkpoint the run starts from."""
         self.path, self.writes = folder / self.name, writes
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Add lines.
@@ -46,24 +49,33 @@ class JsonLog:
             ) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the lines are, and how many bytes of them there were at this moment."""
+        """Where the lines are, how many bytes of them there were at this moment, and a digest of them."""
         if not self.writes or self.path is None or not self.path.exists():
             return {"path": "", "bytes": 0}
-        return {"path": str(self.path.resolve()), "bytes": self.path.stat().st_size}
+        held = self.path.read_bytes()
+        return {"path": str(self.path.resolve()), "bytes": len(held), "digest": sha256(held).hexdigest()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the lines that were there when the state was taken, and no later ones; called after ``open``."""
         if not self.writes or not state["path"]:
             return
         assert self.path is not None, "open was not called"
-        try:
-            with Path(state["path"]).open("rb") as file:
-                earlier = file.read(state["bytes"])
-        except OSError:
-            say(f"{state['path']} is no longer there, so {self.path} begins at this restart.")
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(earlier)
+        for path in (*near(self.checkpoint, self.name), Path(state["path"])):
+            try:
+                with path.open("rb") as file:
+                    earlier = file.read(state["bytes"])
+            except OSError:
+                continue
+            if sha256(earlier).hexdigest() == state["digest"]:  # else another run took the name of the folder
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.write_bytes(earlier)
+                return
+        say(f"{state['path']} no longer holds the lines of the checkpoint, so {self.path} begins at this restart.")
+
+
+def near(checkpoint: Path | None, name: str) -> list[Path]:
+    """Where a file of the run that wrote a checkpoint can be, whose folder may have moved since."""
+    return [] if checkpoint is None else [folder / name for folder in checkpoint.parents[:3]]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from .console import say
 from .errors import SetupError
+from .json_log import near
 
 
 class ParquetLog:
@@ -64,8 +65,7 @@ class ParquetLog:
         if not self.writes or state["path"] is None:
             return
         assert self.path is not None, "open was not called"
-        beside = [] if self.checkpoint is None else [folder / self.name for folder in self.checkpoint.parents[:3]]
-        for path in (*beside, Path(state["path"])):
+        for path in (*near(self.checkpoint, self.name), Path(state["path"])):
             try:
                 earlier = pq.read_table(path).slice(0, state["lines"])
             except (OSError, pa.ArrowException):

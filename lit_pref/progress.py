@@ -8,6 +8,12 @@ import lightning.pytorch as pl
 from .errors import ConfigError
 
 
+def started_from(trainer: pl.Trainer) -> str | None:
+    """The checkpoint that a run goes on from, as it was given; None for a run from the start."""
+    path = getattr(trainer, "started_from", None) or trainer.ckpt_path
+    return None if path is None else str(path)
+
+
 def share_done(trainer: pl.Trainer, batches: int) -> float:
     """Share of the training that is over, from 0 to 1.
 

@@ -18,7 +18,13 @@ from .similarity.summary import summary
 
 
 class PrefTrainer(pl.Trainer):
-    """A Trainer that also scores: how similar the two responses of each pair look to the model."""
+    """A Trainer that also scores: how similar the two responses of each pair look to the model.
+
+    Attributes:
+        started_from: the checkpoint that the command was told to go on from; callbacks look for their files near it.
+    """
+
+    started_from: str | None = None
 
     def score(
         self,

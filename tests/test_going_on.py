@@ -12,6 +12,7 @@ import yaml
 from lit_pref.cli import run as run_cli
 from lit_pref.data.loading import make_loader
 from lit_pref.errors import ConfigError
+from lit_pref.json_log import JsonLog, read_lines
 from lit_pref.order import PairBatches
 from lit_pref.parquet_log import ParquetLog, digest
 from lit_pref.runs import VARIABLE
@@ -146,6 +147,38 @@ def test_lines_are_found_beside_a_checkpoint_that_moved(tmp_path: Path) -> None:
     resumed = log_in(tmp_path / "new", tmp_path / "moved" / "checkpoints" / "last.ckpt")
     resumed.load_state_dict(state)
     assert pq.read_table(tmp_path / "new" / "lines.parquet")["epoch"].to_pylist() == [0, 0]
+
+
+def test_a_run_that_moved_takes_its_lines_along(fit: Any, tmp_path: Path) -> None:
+    """Through the callbacks: the place of the checkpoint tells where the earlier lines are now."""
+    options = ["--trainer.callbacks+=Ledger", "--trainer.callbacks.measures=[]"]
+    fit("first", *options)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    last = tmp_path / "moved" / "version_0" / "checkpoints" / "last.ckpt"
+    again = fit("again", f"--ckpt_path={last}", "--trainer.max_epochs=2", *options)
+    assert set(pq.read_table(again / "ledger.parquet")["epoch"].to_pylist()) == {0, 1, 2}
+
+
+def test_json_lines_of_another_run_are_not_taken_for_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(name: str) -> JsonLog:
+        log = JsonLog("lines.jsonl")
+        log.open(tmp_path / name, True)
+        return log
+
+    log = opened("a")
+    log.append([{"step": 0}])
+    state = log.state_dict()
+    log.append([{"step": 1}])
+    same = opened("b")
+    same.load_state_dict(state)
+    assert list(read_lines(tmp_path / "b" / "lines.jsonl")) == [{"step": 0}]
+    (tmp_path / "a" / "lines.jsonl").write_text('{"step": 9}\n')  # the name was free again, and another run took it
+    other = opened("c")
+    other.load_state_dict(state)
+    assert "no longer holds the lines of the checkpoint" in capsys.readouterr().out
+    assert not (tmp_path / "c" / "lines.jsonl").exists()
 
 
 def test_a_digest_is_of_lines_however_they_lie_in_memory() -> None:

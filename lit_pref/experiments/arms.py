@@ -18,6 +18,7 @@ import yaml
 
 from ..console import counting, say
 from .failure import Failure
+from .stages import whole
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -107,7 +108,5 @@ def _run(arm: Arm, folder: Path, read: Callable[[Path], dict[str, Any]], jobs: i
         return Failure.of(code, own / LOG)
     (run,) = set(own.glob("version_*")) - before
     values = read(run)
-    part = own / f"{RESULT}.part"
-    part.write_text(json.dumps({"key": arm.key, "run": str(run), "values": values}))
-    part.replace(own / RESULT)
+    whole(own / RESULT, json.dumps({"key": arm.key, "run": str(run), "values": values}))
     return values

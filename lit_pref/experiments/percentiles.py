@@ -17,6 +17,7 @@ import yaml
 
 from ..console import say
 from ..errors import ConfigError
+from ..paths import file_sha256
 from .arms import Arm, command, run_arms
 from .failure import Failure
 from .percentile_figure import draw
@@ -130,7 +131,7 @@ class Percentiles:
             _name(measure, quantile, seed),
             {**config, "data": {**config.get("data", {}), "selection": selection}, "trainer": trainer},
             # Of the data and the model that the scores are of: other bytes below the same path are other arms.
-            sha256(scores.read_bytes()).hexdigest(),
+            file_sha256(scores),
         )
 
 

@@ -1,6 +1,5 @@
 """What decides the values of a file of scores, and whether two files agree in it. Knows no model, tensor or table."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import transformers
 from .. import __version__
 from ..adapters import LoRA
 from ..models import CausalLM
+from ..paths import file_sha256
 from .windows import WINDOW
 
 #: Key of a plan -> what a person would call it.
@@ -38,14 +38,10 @@ def make_plan(source: CausalLM, checkpoint: Path | None, **settings: Any) -> Pla
         checkpoint: file whose policy takes the place of the model's own weights.
         settings: data, pairs, measures, tokens_per_batch, precision and device.
     """
-    digest = None
-    if checkpoint is not None:
-        with checkpoint.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
     adapters: LoRA | None = source.lora if checkpoint is not None else None  # fresh adapters change no value
     plan = {
         "model": source.fingerprint(),
-        "checkpoint": digest,
+        "checkpoint": None if checkpoint is None else file_sha256(checkpoint),
         "adapters": None if adapters is None else asdict(adapters),
         "window": WINDOW,
         "transformers": transformers.__version__,
