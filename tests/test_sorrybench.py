@@ -18,11 +18,11 @@ from lit_pref.cli import run as run_cli
 from lit_pref.data.rows import DataError
 from lit_pref.errors import ConfigError, PrefError
 from lit_pref.experiments import arms as arms_module
-from lit_pref.experiments import sorrybench
+from lit_pref.experiments import preference_arms
 from lit_pref.experiments.gold import Gold
 from lit_pref.experiments.sorrybench import INITIAL, Sorrybench, trained
 from lit_pref.experiments.sorrybench_report import draw, rate_cell, t_interval, table
-from lit_pref.experiments.stages import digest, merged
+from lit_pref.experiments.stages import digest, filled, merged
 from lit_pref.preferences.command import parser
 from lit_pref.refusal_statistics import RefusalCounts
 
@@ -88,7 +88,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
         return {INITIAL: {part: ["refusal"] * 2 for part in ("train", "test")}, **dict.fromkeys(found, trained_labels)}
 
     monkeypatch.setattr(arms_module, "command", made)
-    monkeypatch.setattr(sorrybench, "command", made)
+    monkeypatch.setattr(preference_arms, "command", made)
     monkeypatch.setattr(Sorrybench, "_labels", labels)
     return made
 
@@ -208,7 +208,7 @@ def test_the_shipped_plans_parse_down_to_every_arm(
     """With the real parsers of both commands, and every arm's configuration."""
     values = {**yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()), "out": str(tmp_path)}
     experiment = Sorrybench(**values)
-    sample = sorrybench._filled(experiment.sample, 0)
+    sample = filled(experiment.sample, 0)
     parser().parse_object({**sample, "out": "pairs.jsonl"})
     pairs = tmp_path / "pairs.jsonl"
     gold = pairs.with_suffix(f".gold-{digest(experiment.gold)}.jsonl")

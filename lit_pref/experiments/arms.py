@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from ..console import counting, say
+from ..whole_file import write_text
 from .failure import Failure
-from .stages import whole
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -108,5 +108,5 @@ def _run(arm: Arm, folder: Path, read: Callable[[Path], dict[str, Any]], jobs: i
         return Failure.of(code, own / LOG)
     (run,) = set(own.glob("version_*")) - before
     values = read(run)
-    whole(own / RESULT, json.dumps({"key": arm.key, "run": str(run), "values": values}))
+    write_text(own / RESULT, json.dumps({"key": arm.key, "run": str(run), "values": values}))
     return values

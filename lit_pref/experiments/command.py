@@ -5,10 +5,11 @@ import sys
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from ..errors import PrefError
+from .composition import Composition
 from .percentiles import Percentiles
 from .sorrybench import Sorrybench
 
-EXPERIMENTS = {"percentiles": Percentiles, "sorrybench": Sorrybench}
+EXPERIMENTS = {"percentiles": Percentiles, "sorrybench": Sorrybench, "composition": Composition}
 
 
 def run(args: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What to say of a command that failed, from its log. Imports no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,3 +37,9 @@ class Failure(NamedTuple):
         if self.code > 0:  # what a signal ended has none
             error.exit_code = self.code
         return error
+
+
+def first_error(failures: Mapping[str, Failure], arms: int) -> PrefError:
+    """To raise where some arms failed: how many of how many, and the first one's name, reason and exit code."""
+    name, failure = next(iter(failures.items()))
+    return failure.error(f"{len(failures)} of {arms} arms failed; the first is {name}:")

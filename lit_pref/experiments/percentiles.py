@@ -19,8 +19,9 @@ from ..console import say
 from ..errors import ConfigError
 from ..paths import file_sha256
 from .arms import Arm, command, run_arms
-from .failure import Failure
+from .failure import Failure, first_error
 from .percentile_figure import draw
+from .stages import filled
 
 Points = dict[str, dict[float, list[float]]]
 
@@ -74,8 +75,7 @@ class Percentiles:
             if (name := _name(measure, quantile, seed)) in results:
                 points[measure][quantile].append(results[name]["chosen"])
         if failed:
-            name, failure = next(iter(failed.items()))
-            raise failure.error(f"{len(failed)} of {len(arms)} arms failed; the first is {name}:")
+            raise first_error(failed, len(arms))
         self._report(points, out)
 
     def _report(self, points: Points, out: Path) -> None:
@@ -92,8 +92,8 @@ class Percentiles:
             f"lowest to highest:\n\n{text}\n\nFiles: {out}")  # fmt: skip
 
     def _config(self, seed: int) -> dict[str, Any]:
-        filled: dict[str, Any] = _filled(self.fit, seed)
-        return {**filled, "seed_everything": seed}
+        config: dict[str, Any] = filled(self.fit, seed)
+        return {**config, "seed_everything": seed}
 
     def _scores(self, out: Path) -> dict[int, Path]:
         """seed -> its file of scores; seeds that share model and data share it."""
@@ -152,15 +152,6 @@ def table(points: Points) -> str:
         cells = [f"{statistics.mean(v):+.2f} ({min(v):+.2f} to {max(v):+.2f})" for v in values.values()]
         lines.append(f"| {measure} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _filled(value: Any, seed: int) -> Any:
-    """The value with every "{seed}" in its texts replaced."""
-    if isinstance(value, str):
-        return value.replace("{seed}", str(seed))
-    if isinstance(value, dict):
-        return {key: _filled(item, seed) for key, item in value.items()}
-    return [_filled(item, seed) for item in value] if isinstance(value, list) else value
 
 
 def _name(measure: str, quantile: float, seed: int) -> str:

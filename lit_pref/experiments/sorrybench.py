@@ -9,27 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from ..console import say
 from ..errors import ConfigError
 from ..refusal_statistics import RefusalCounts
+from ..whole_file import write_text
 from . import sorrybench_report as report
-from .arms import Arm, command, run_arms
-from .failure import Failure
+from .arms import Arm, run_arms
+from .failure import Failure, first_error
 from .gold import Gold
-from .percentiles import _filled
-from .stages import contents, digest, merged, stage, whole, written
+from .preference_arms import INITIAL, arm_of, check_arms, labels_of, sampled, scored, trained
+from .stages import digest, filled, merged
 
-INITIAL = "initial model"
 ARM_KEYS = ("fit", "rule", "match_steps", "gold")
-CALLBACKS = [
-    {"class_path": "callbacks.Ledger", "init_args": {"measures": []}},
-    {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-     "init_args": {"filename": "last", "save_weights_only": True, "enable_version_counter": False,
-                   "save_on_train_epoch_end": True}},
-]  # fmt: skip
 
 
 @dataclass
@@ -66,11 +57,8 @@ class Sorrybench:
     def __post_init__(self) -> None:
         if not self.seeds or not self.arms or self.jobs < 1:
             raise ConfigError("seeds and arms need at least one entry each, and jobs has to be at least 1")
+        check_arms(self.arms, ARM_KEYS)
         for name, arm in self.arms.items():
-            wrong = sorted(set(arm or {}) - set(ARM_KEYS))
-            if wrong or name == INITIAL:
-                raise ConfigError(f"arms.{name} has {', '.join(wrong) or 'the name of a line of the table'}.\n"
-                                  f"  Choices: {', '.join(ARM_KEYS)}")  # fmt: skip
             if (arm or {}).get("gold") and self.gold is None:
                 raise ConfigError(f"arms.{name} trains on gold pairs, but gold says not where they come from.\n"
                                   "  Fix: give gold.path, or leave the arm out.")  # fmt: skip
@@ -98,15 +86,13 @@ class Sorrybench:
             for name, fact in found.items():
                 facts[name][seed] = fact
         if failures:
-            name, failure = next(iter(failures.items()))
-            total = len(self.arms) * len(self.seeds)
-            raise failure.error(f"{len(failures)} of {total} arms failed; the first is {name}:")
+            raise first_error(failures, len(self.arms) * len(self.seeds))
         self._report(counts, facts, list(classes.values()), out)
 
-    def _report(self, counts: report.Counts, facts: report.Facts, sampled: list[dict[str, Any]], out: Path) -> None:
+    def _report(self, counts: report.Counts, facts: report.Facts, sampling: list[dict[str, Any]], out: Path) -> None:
         report.write_csv(out / "sorrybench.csv", counts, facts)
         text = report.table(counts, facts)
-        lines = [", ".join(f"{n} {name}" for name, n in one["classes"].items()) for one in sampled]
+        lines = [", ".join(f"{n} {name}" for name, n in one["classes"].items()) for one in sampling]
         text += "\n\nPairs, train and test: " + "; ".join(lines) + "."
         (out / "sorrybench.md").write_text(text + "\n")
         report.draw(counts, [out / "sorrybench.png", out / "sorrybench.svg"])
@@ -114,13 +100,7 @@ class Sorrybench:
 
     def _pairs(self, seed: int, out: Path) -> Path:
         """Stands for pairs.train.jsonl and its fellows of a seed; seeds that ask the same share them."""
-        sample: dict[str, Any] = _filled(self.sample, seed)
-        folder = out / "pairs" / digest(sample)
-        path = folder / "pairs.jsonl"
-        if not path.with_suffix(".report.json").exists():  # it is written last
-            say(f"Sampling the preferences of seed {seed}")
-            asked = ["sample-preferences", "-c", written(folder / "sample.yaml", sample), "--out", str(path)]
-            stage(command, asked, folder / "log.txt")
+        path = sampled(filled(self.sample, seed), out, f"seed {seed}")
         if not path.with_suffix(".test.jsonl").exists():
             raise ConfigError(
                 f"{path}: there is no test pair.\n  Fix: raise sample.test_share, or sample more prompts."
@@ -128,20 +108,14 @@ class Sorrybench:
         return path
 
     def _config(self, seed: int, pairs: Path, change: dict[str, Any] | None = None) -> dict[str, Any]:
-        config = merged(_filled(self.fit, seed), _filled(change or {}, seed))
+        config = merged(filled(self.fit, seed), filled(change or {}, seed))
         data = {"path": str(pairs.with_suffix(".train.jsonl").resolve()),
                 "val_path": str(pairs.with_suffix(".test.jsonl").resolve()),
                 "columns": {"labels": ["pair_class"]}}  # fmt: skip
         return {**merged(config, {"data": data}), "seed_everything": seed}
 
     def _scores(self, seed: int, pairs: Path, out: Path) -> Path:
-        """Asked each time: it is the command that knows whether model and data are those of a finished file."""
-        config = self._config(seed, pairs)
-        path = out / "scores" / f"{digest([config['model']['policy'], config['data'], self.measure])}.parquet"
-        say(f"Scoring the pairs of seed {seed}")
-        asked = ["score", "-c", written(path.with_suffix(".yaml"), config), "--out", str(path)]
-        stage(command, [*asked, "--measures", f"[{self.measure}]", "--overwrite", "true"], path.with_suffix(".log"))
-        return path
+        return scored(self._config(seed, pairs), self.measure, out, f"seed {seed}")
 
     def _arms_of(self, seed: int, pairs: Path, out: Path) -> list[Arm]:
         ruled = any((given or {}).get("rule") for given in self.arms.values())
@@ -152,16 +126,7 @@ class Sorrybench:
             config = self._config(seed, pairs, asked.get("fit"))
             if asked.get("gold"):
                 config = merged(config, {"data": {"path": str(self._gold(pairs).resolve())}})
-            inputs = [Path(config["data"]["path"]), Path(config["data"]["val_path"])]
-            if asked.get("rule"):
-                assert scores is not None
-                selection = {"scores": str(scores.resolve()), "measure": self.measure, "rule": asked["rule"],
-                             "match_steps": bool(asked.get("match_steps"))}  # fmt: skip
-                config = merged(config, {"data": {"selection": selection}})
-                inputs.append(scores)
-            callbacks = [*config.get("trainer", {}).get("callbacks", []), *CALLBACKS]
-            config = merged(config, {"trainer": {"callbacks": callbacks}})
-            arms.append(Arm(f"{name}_seed{seed}", config, contents(inputs)))
+            arms.append(arm_of(f"{name}_seed{seed}", config, asked, scores, self.measure))
         return arms
 
     def _gold(self, pairs: Path) -> Path:
@@ -171,7 +136,7 @@ class Sorrybench:
         if not path.exists():
             lines = [json.loads(line) for line in pairs.with_suffix(".train.jsonl").read_text().splitlines()]
             made = Gold(**self.gold).pairs(lines)
-            whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
+            write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
         return path
 
     def _labels(
@@ -179,29 +144,9 @@ class Sorrybench:
     ) -> dict[str, dict[str, list[str]]]:
         """Verdicts on what the initial model and every trained arm of a seed answer."""
         from ..preferences.prompt_source import PromptSource
-        from .refusals import Refusals, sampling_of
 
         sets = {part: PromptSource(str(pairs.with_suffix(f".{part}.jsonl"))) for part in ("train", "test")}
         if self.evaluation.get("control"):
-            sets["control"] = PromptSource(**_filled(self.evaluation["control"], seed))
-        sampling = sampling_of(self.evaluation.get("sampling", {}), seed)
-        refusals = Refusals(_filled(self.sample, seed), sampling, sets, out / "answers")
-        items = {INITIAL: refusals.answer(f"initial_seed{seed}")}
-        for name, fact in found.items():
-            checkpoint = Path(fact["run"]) / "checkpoints" / "last.ckpt"
-            items[name] = refusals.answer(f"{name}_seed{seed}", checkpoint, fact["run"])
-            if not self.keep_checkpoints:
-                checkpoint.unlink(missing_ok=True)  # of a large model they would fill the disk
-        return refusals.labels(items)
-
-
-def trained(run: Path) -> dict[str, Any]:
-    """What a run's files say: where it lies, its pairs and steps, and how its own chosen responses moved."""
-    ledger = pq.read_table(run / "ledger.parquet", columns=["epoch", "displacement", "kept"])
-    last = ledger.filter(pc.equal(ledger["epoch"], pc.max(ledger["epoch"])))
-    kept = ledger.filter(pc.and_kleene(pc.equal(ledger["epoch"], 0), ledger["kept"]))
-    import torch  # late: whoever only reads a plan or a help text need not wait for it
-
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True, mmap=True)
-    return {"run": str(run), "displacement": pc.mean(last["displacement"]).as_py(), "pairs": kept.num_rows,
-            "steps": int(checkpoint["global_step"])}  # fmt: skip
+            sets["control"] = PromptSource(**filled(self.evaluation["control"], seed))
+        return labels_of(filled(self.sample, seed), self.evaluation.get("sampling", {}), sets, seed, out / "answers",
+                         found, self.keep_checkpoints)  # fmt: skip

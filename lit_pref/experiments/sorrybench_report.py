@@ -9,9 +9,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from scipy.stats import t as student
 
-from ..refusal_statistics import MAX_ABSTAIN, Interval, RefusalCounts, wilson
+from ..refusal_statistics import MAX_ABSTAIN, RefusalCounts
+from .refusal_cells import change_cell, range_cell, rate_cell, share_cell, t_interval
 
 SETS = ("train", "test", "control")
 #: Okabe and Ito's; colour-blind readers can tell them apart, and markers do in grey.
@@ -21,15 +21,6 @@ TITLES = {"train": "refusal, train prompts", "test": "refusal, test prompts", "c
 Counts = Mapping[str, Mapping[int, Mapping[str, RefusalCounts]]]
 #: arm -> seed -> displacement, pairs, steps
 Facts = Mapping[str, Mapping[int, Mapping[str, Any]]]
-
-
-def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Student's interval of the mean over runs; NaN of fewer than two."""
-    if len(values) < 2:
-        return Interval(math.nan, math.nan)
-    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-    half = float(student.ppf(0.5 + confidence / 2, len(values) - 1)) * error
-    return Interval(mean - half, mean + half)
 
 
 def write_csv(path: Path, counts: Counts, facts: Facts) -> None:
@@ -56,11 +47,11 @@ def table(counts: Counts, facts: Facts) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for arm, runs in counts.items():
         known = list(facts.get(arm, {}).values())
-        cells = [arm, *(_range([fact[key] for fact in known]) for key in ("pairs", "steps"))]
+        cells = [arm, *(range_cell([fact[key] for fact in known]) for key in ("pairs", "steps"))]
         cells += [rate_cell([own[name] for own in runs.values()]) for name in sets]
-        cells += [_share([own["test"] for own in runs.values()], kinds)
+        cells += [share_cell([own["test"] for own in runs.values()], kinds)
                   for kinds in (("compliance",), ("unparseable", "error"))]  # fmt: skip
-        cells.append(_change([fact["displacement"] for fact in known]))
+        cells.append(change_cell([fact["displacement"] for fact in known]))
         lines.append(f"| {' | '.join(cells)} |")
     seeds = len(next(iter(counts.values())))
     return "\n".join(lines) + (
@@ -70,19 +61,6 @@ def table(counts: Counts, facts: Facts) -> str:
         "all of these were refusals stand in the place of the rate. The change of the chosen log-probability is the "
         "mean over the arm's own data file, trained on or not."
     )
-
-
-def rate_cell(counts: Sequence[RefusalCounts]) -> str:
-    """A rate with both of its intervals, or its bounds where too much has no verdict."""
-    if any(math.isnan(c.reported()) for c in counts):
-        low, high = (statistics.mean(c.bounds()[end] for c in counts) for end in (0, 1))
-        return f"{low:.1%} to {high:.1%} (bounds)"
-    rates = [c.reported() for c in counts]
-    n = round(statistics.mean(c.verdicts for c in counts))
-    runs = t_interval(rates)
-    over_prompts = wilson(round(statistics.mean(rates) * n), n)
-    over_runs = "" if math.isnan(runs.low) else f"{_ends(runs)}; "
-    return f"{statistics.mean(rates):.1%} ({over_runs}{_ends(over_prompts)})"
 
 
 def draw(counts: Counts, paths: Sequence[Path]) -> None:
@@ -109,25 +87,3 @@ def draw(counts: Counts, paths: Sequence[Path]) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "lit-pref"}):
         for path in paths:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-
-
-def _ends(interval: Interval) -> str:
-    return f"{max(interval.low, 0):.0%}–{min(interval.high, 1):.0%}"
-
-
-def _share(counts: Sequence[RefusalCounts], kinds: Sequence[str]) -> str:
-    return f"{statistics.mean(sum(getattr(c, k) for k in kinds) / max(c.total, 1) for c in counts):.1%}"
-
-
-def _range(values: Sequence[int]) -> str:
-    if not values:
-        return "–"
-    return str(values[0]) if min(values) == max(values) else f"{min(values)}–{max(values)}"
-
-
-def _change(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    ends = t_interval(values)
-    spread = "" if math.isnan(ends.low) else f" ({ends.low:+.1f} to {ends.high:+.1f})"
-    return f"{statistics.mean(values):+.1f}{spread}"

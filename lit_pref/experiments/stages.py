@@ -28,6 +28,15 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def filled(value: Any, seed: int) -> Any:
+    """The value with every "{seed}" in its texts replaced."""
+    if isinstance(value, str):
+        return value.replace("{seed}", str(seed))
+    if isinstance(value, dict):
+        return {key: filled(item, seed) for key, item in value.items()}
+    return [filled(item, seed) for item in value] if isinstance(value, list) else value
+
+
 def stage(run: Callable[[Sequence[str], Path], int], arguments: list[str], log: Path) -> None:
     """Run a command; PrefError with its reason and its exit code where it fails."""
     if code := run(arguments, log):
@@ -39,13 +48,6 @@ def written(path: Path, config: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return str(path)
-
-
-def whole(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
 
 
 def digest(value: Any) -> str:

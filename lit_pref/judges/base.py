@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -105,26 +105,3 @@ def slug(text: str) -> str:
     """The last part of a path or name, safe in a tag of a logger."""
     last = re.split(r"[/:]", text.rstrip("/"))[-1]
     return re.sub(r"\W+", "_", last, flags=re.ASCII).strip("_").lower()[:40] or "model"
-
-
-def in_batches(
-    indices: Iterable[int],
-    lengths: Sequence[int],
-    batch_size: int,
-    run: Callable[[list[int]], list[Verdict]],
-    failed: Callable[[Exception], Verdict],
-) -> dict[int, Verdict]:
-    """Verdicts by index: like lengths share a batch, and a batch that fails is tried again item by item."""
-    order = sorted(indices, key=lambda i: (-lengths[i], i))  # longest first: what does not fit in memory shows at once
-    found: dict[int, Verdict] = {}
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        try:
-            found.update(zip(batch, run(batch), strict=True))
-        except Exception:
-            for i in batch:
-                try:
-                    found[i] = run([i])[0]
-                except Exception as error:  # one item's failure is its verdict; Ctrl-C is no Exception
-                    found[i] = failed(error)
-    return found

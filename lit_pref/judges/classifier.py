@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from ..errors import ConfigError, SetupError
+from ..errors import ConfigError
 from ..models import locate
-from .base import LABELS, Item, Judge, Label, Verdict, in_batches, slug
+from ..pretrained import pretrained
+from .base import LABELS, Item, Label, Verdict, slug
 from .loading import middle_out, not_loaded, plain_ids, source_facts
+from .model_judge import ModelJudge
 
 #: Raise this when texts are encoded or classes combined in another way.
 VERSION = 1
@@ -25,7 +26,7 @@ MOST_TOKENS = 8192
 OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer")
 
 
-class ClassifierJudge(Judge):
+class ClassifierJudge(ModelJudge):
     """Labels a response by the most probable label of a classifier; several classes may stand for one label.
 
     A response that does not fit is read twice, its beginning and its end, and the two probabilities are averaged.
@@ -43,6 +44,9 @@ class ClassifierJudge(Judge):
         trust_remote_code: let the model's repository run its own code on this machine.
     """
 
+    failed = "the classifier failed"
+    _loaded: tuple[PreTrainedModel, Tokenizer, list[Label], int] | None = None
+
     def __init__(
         self,
         model: str,
@@ -59,7 +63,6 @@ class ClassifierJudge(Judge):
         self.max_length, self.batch_size = max_length, batch_size
         self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         self.name = f"classifier_{slug(model)}"
-        self._loaded: tuple[PreTrainedModel, Tokenizer, list[Label], int] | None = None
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -67,48 +70,26 @@ class ClassifierJudge(Judge):
             "max_length": self.max_length, **source_facts(self.model, **self.options),
         }  # fmt: skip
 
-    def prepare(self, device: torch.device) -> None:
-        if self._loaded is None:
-            source = locate(self.model)
-            try:
-                config = AutoConfig.from_pretrained(source, **self.options)
-                columns = self._columns(config)
-                tokenizer = AutoTokenizer.from_pretrained(source, **self.options)
-                model, info = AutoModelForSequenceClassification.from_pretrained(
-                    source, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-                    **self.options,
-                )  # fmt: skip
-            except (OSError, ValueError) as error:
-                if isinstance(error, ConfigError):
-                    raise
-                raise not_loaded(self.model, error) from error
-            if info["missing_keys"]:
-                raise SetupError(
-                    f"the judge's model {self.model!r} is no classifier: its files have no weights for "
-                    f"{', '.join(sorted(info['missing_keys'])[:3])}, which would be random\n"
-                    "  Fix: give a model that was trained for sequence classification."
-                )
-            if model.config.pad_token_id is None:
-                model.config.pad_token_id = _pad(tokenizer)
-            length = self.max_length or _room(config, tokenizer)
-            self._loaded = (model.eval().requires_grad_(False), tokenizer, columns, length)
-        self._loaded[0].to(device)  # type: ignore[arg-type]
+    def _load(self) -> tuple[PreTrainedModel, Tokenizer, list[Label], int]:
+        source = locate(self.model)
+        try:
+            config = AutoConfig.from_pretrained(source, **self.options)
+            columns = self._columns(config)
+            tokenizer = AutoTokenizer.from_pretrained(source, **self.options)
+            model = pretrained(
+                "the judge's model", self.model, AutoModelForSequenceClassification, source, config=config,
+                dtype=torch.float32, **self.options,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise not_loaded(self.model, error) from error
+        if model.config.pad_token_id is None:
+            model.config.pad_token_id = _pad(tokenizer)
+        return model.eval().requires_grad_(False), tokenizer, columns, self.max_length or _room(config, tokenizer)
 
-    def release(self) -> None:
-        self._loaded = None
-
-    def judge(self, items: Sequence[Item]) -> list[Verdict]:
-        if self._loaded is None:
-            self.prepare(torch.device("cpu"))
-        full = [i for i, item in enumerate(items) if item.response.strip()]
-        lengths = [len(item.response) + self.pair * len(item.prompt) for item in items]
-        found = in_batches(
-            full, lengths, self.batch_size,
-            lambda batch: self._judge([items[i] for i in batch]),
-            lambda error: self.verdict("error", reason=f"the classifier failed: {type(error).__name__}: {error}"),
-        )  # fmt: skip
-        empty = self.verdict("unparseable", reason="empty response")
-        return [found.get(i, empty) for i in range(len(items))]
+    def _length(self, item: Item) -> int:
+        return len(item.response) + self.pair * len(item.prompt)
 
     @torch.inference_mode()
     def _judge(self, items: list[Item]) -> list[Verdict]:

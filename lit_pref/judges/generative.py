@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,8 +11,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from ..errors import ConfigError
 from ..models import CausalLM
-from .base import Item, Judge, Label, Verdict, digest, in_batches, slug
+from .base import Item, Label, Verdict, digest, slug
 from .label_tokens import label_tokens, read_log_probs
+from .model_judge import ModelJudge
 from .parsing import VERSION, check_labels, parse_label
 from .prompting import Template
 from .questions import Questions
@@ -21,7 +21,7 @@ from .questions import Questions
 Decide = Literal["auto", "log_probs", "greedy"]
 
 
-class GenerativeJudge(Judge):
+class GenerativeJudge(ModelJudge):
     """Asks a language model for a label.
 
     Where every answer of `labels` is a single token at the place of the answer, their log-probabilities are compared:
@@ -42,6 +42,9 @@ class GenerativeJudge(Judge):
         max_length: most tokens of a question; None: what the model's config says.
         batch_size: questions at once.
     """
+
+    failed = "the model failed"
+    _loaded: tuple[PreTrainedModel, Questions, dict[str, list[int]] | None] | None = None
 
     def __init__(
         self,
@@ -67,7 +70,6 @@ class GenerativeJudge(Judge):
         self.decide, self.least_mass, self.chat_template = decide, least_mass, chat_template
         self.max_new_tokens, self.max_length, self.batch_size = max_new_tokens, max_length, batch_size
         self.name = f"{slug(self.model.path)}_{self.template.hash[:8]}"
-        self._loaded: tuple[PreTrainedModel, Questions, dict[str, list[int]] | None] | None = None
 
     def facts(self) -> dict[str, Any]:
         tokenizer = self.model.tokenizer()
@@ -79,39 +81,24 @@ class GenerativeJudge(Judge):
             "max_new_tokens": self.max_new_tokens, "max_length": self.max_length, "decoding": "greedy",
         }  # fmt: skip
 
-    def prepare(self, device: torch.device) -> None:
-        if self._loaded is None:
-            tokenizer = self.model.tokenizer()
-            model = self.model.build_frozen()
-            limit = self.max_length or getattr(model.config, "max_position_embeddings", None) or 8192
-            room = limit if self.max_length else limit - self.max_new_tokens
-            questions = Questions(tokenizer, self.template, self.chat_template, room)
-            model.generation_config = _greedy(model, tokenizer)
-            answers = None if self.decide == "greedy" else label_tokens(questions, list(self.labels))
-            if answers is None and self.decide == "log_probs":
-                raise ConfigError(
-                    f"{type(self).__name__}: decide is log_probs, but {', '.join(self.labels)} are not each one token "
-                    f"after the template, by the tokenizer of {self.model.path!r}\n"
-                    "  Fix: use answers of one token, such as digits, or decide: greedy."
-                )
-            self._loaded = (model, questions, answers)
-        self._loaded[0].to(device)  # type: ignore[arg-type]
+    def _load(self) -> tuple[PreTrainedModel, Questions, dict[str, list[int]] | None]:
+        tokenizer = self.model.tokenizer()
+        model = self.model.build_frozen()
+        limit = self.max_length or getattr(model.config, "max_position_embeddings", None) or 8192
+        room = limit if self.max_length else limit - self.max_new_tokens
+        questions = Questions(tokenizer, self.template, self.chat_template, room)
+        model.generation_config = _greedy(model, tokenizer)
+        answers = None if self.decide == "greedy" else label_tokens(questions, list(self.labels))
+        if answers is None and self.decide == "log_probs":
+            raise ConfigError(
+                f"{type(self).__name__}: decide is log_probs, but {', '.join(self.labels)} are not each one token "
+                f"after the template, by the tokenizer of {self.model.path!r}\n"
+                "  Fix: use answers of one token, such as digits, or decide: greedy."
+            )
+        return model, questions, answers
 
-    def release(self) -> None:
-        self._loaded = None
-
-    def judge(self, items: Sequence[Item]) -> list[Verdict]:
-        if self._loaded is None:
-            self.prepare(torch.device("cpu"))
-        full = [i for i, item in enumerate(items) if item.response.strip()]
-        lengths = [len(item.prompt) + len(item.response) for item in items]
-        found = in_batches(
-            full, lengths, self.batch_size,
-            lambda batch: self._judge([items[i] for i in batch]),
-            lambda error: self.verdict("error", reason=f"the model failed: {type(error).__name__}: {error}"),
-        )  # fmt: skip
-        empty = self.verdict("unparseable", reason="empty response")
-        return [found.get(i, empty) for i in range(len(items))]
+    def _length(self, item: Item) -> int:
+        return len(item.prompt) + len(item.response)
 
     def reread(self, raw: str) -> Verdict | None:
         found = read_log_probs(raw, self.labels, self.least_mass)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .base import Item, Judge, Verdict
 from .cache import VerdictCache
@@ -17,6 +17,8 @@ def judge_items(
     advance: Callable[[int], None] | None = None,
 ) -> list[Verdict]:
     """A verdict for each item, in order. Equal items are asked once; what the cache holds is not asked at all.
+
+    The judge meets the longest items first: a model reads items of like lengths with little padding.
 
     Args:
         judge: asked for what is missing.
@@ -37,8 +39,7 @@ def judge_items(
     copies: dict[Item, int] = {}
     for item in items:
         copies[item] = copies.get(item, 0) + 1
-    for start in range(0, len(missing), batch_size):
-        batch = missing[start : start + batch_size]
+    for batch in _of_like_lengths(missing, batch_size):
         if stop is not None and stop():
             break
         verdicts = judge.judge(batch)
@@ -49,3 +50,10 @@ def judge_items(
             advance(sum(copies[item] for item in batch))
     left = judge.verdict("error", reason="stopped before it was judged")
     return [found.get(item, left) for item in items]
+
+
+def _of_like_lengths(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """Batches from the longest items to the shortest; within a batch they keep their order."""
+    order = sorted(range(len(items)), key=lambda i: -len(items[i].prompt) - len(items[i].response))
+    for start in range(0, len(order), size):
+        yield [items[i] for i in sorted(order[start : start + size])]

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data.reading import read
 from ..data.rows import DataError, Problem, Record, Text
-from ..prompts import Prompt, read_prompts
+from ..prompts import Prompt, nothing_generated, read_prompts
 from ..rendering import Template
 from .writing import write_text
 
@@ -55,6 +55,7 @@ class PromptSource:
             source, column, id_column = str(taken), "prompt", "id"
         return read_prompts(source, tokenizer, self.template, column, id_column, self.limit)
 
+    @nothing_generated()
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         seen: list[Record] = []

@@ -12,6 +12,7 @@ from ..data.rows import Row
 from ..encoding import Encoder
 from ..errors import ConfigError, SetupError
 from ..models import load_tokenizer, locate
+from ..pretrained import pretrained
 from ..rendering import Template, Unusable
 from .tie_breaks import Contestant, TieBreak
 
@@ -56,9 +57,9 @@ class RewardModel(TieBreak):
         if self._loaded is None:
             options: dict[str, Any] = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
             try:
-                model, info = AutoModelForSequenceClassification.from_pretrained(
-                    locate(self.model), use_safetensors=True, dtype=getattr(torch, self.dtype),
-                    output_loading_info=True, **options,
+                model = pretrained(
+                    "the reward model", self.model, AutoModelForSequenceClassification, locate(self.model),
+                    dtype=getattr(torch, self.dtype), **options,
                 )  # fmt: skip
             except (OSError, ValueError) as error:
                 if isinstance(error, ConfigError):
@@ -68,7 +69,7 @@ class RewardModel(TieBreak):
                     f"the reward model {self.model!r} could not be loaded: {reason}\n"
                     "  Fix: give a local folder with the files of a transformers model, or a hub name while online."
                 ) from error
-            self._check(model, info["missing_keys"])
+            self._check(model)
             tokenizer = load_tokenizer(self.model, self.revision, self.trust_remote_code)
             if model.config.pad_token_id is None:
                 model.config.pad_token_id = _pad(tokenizer)
@@ -107,7 +108,7 @@ class RewardModel(TieBreak):
             except Unusable as reason:
                 fix = "use a reward model whose chat template takes this prompt"
                 raise ConfigError(f"RewardModel: {reason}.\n  Fix: {fix}.") from reason
-            ids = encoder._open(encoder._guarded(rendered.prompt)) + encoder._guarded(rendered.chosen)
+            ids = encoder.prompt(rendered.prompt) + encoder.ids(rendered.chosen)
             return {"input_ids": ids[:room], "attention_mask": [1] * min(len(ids), room)}
         text = prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
         options: dict[str, Any] = {"truncation": "only_second", "max_length": room, "split_special_tokens": True}
@@ -120,16 +121,11 @@ class RewardModel(TieBreak):
         positions = getattr(self._loaded[0].config, "max_position_embeddings", None) or MOST_TOKENS
         return int(min(positions, tokenizer.model_max_length, MOST_TOKENS))
 
-    def _check(self, model: PreTrainedModel, missing: Any) -> None:
+    def _check(self, model: PreTrainedModel) -> None:
         if model.config.num_labels != 1:
             raise ConfigError(
                 f"RewardModel: {self.model!r} has {model.config.num_labels} outputs, but a reward model has one.\n"
                 "  Fix: give a model that was trained to score responses."
-            )
-        if missing:
-            raise SetupError(
-                f"the reward model {self.model!r} has no weights for {', '.join(sorted(missing)[:3])}, which would be "
-                "random.\n  Fix: give a model that was trained to score responses."
             )
 
 

@@ -95,7 +95,8 @@ class SamplePreferences:
         if not lines:
             reasons = ", ".join(f"{n} {name}" for name, n in dropped.items())
             fix = "look at the responses and at what the judge says of them, or set a tie_break"
-            raise DataError.of_file("no-pairs", files["responses"], f"no prompt gives a pair ({reasons}).", fix)
+            message, kept = f"no prompt gives a pair ({reasons}).", "Responses and verdicts are kept."
+            raise DataError.of_file("no-pairs", files["responses"], message, fix, kept)
         parts = split(lines, self.test_share, self.split_seed)
         report = report_of(len(prompts), parts, dropped)
         return self._write(parts, report, files, verdicts, max(len(p.ids) for p in prompts))
