@@ -6,6 +6,8 @@ from .displacement import Displacement
 from .displacement_guard import DisplacementGuard
 from .example_metrics import ExampleMetrics
 from .example_table import ExampleTable
+from .histograms import Histograms
+from .hparams import HParams
 from .last_checkpoint import LastCheckpoint
 from .ledger import Ledger
 from .mass_shift import MassShift
@@ -16,6 +18,8 @@ from .predictions import Predictions
 from .preference_metrics import PreferenceMetrics
 from .progress import PlainProgress
 from .refusal_rate import RefusalRate
+from .run_manifest import RunManifest
+from .trajectories import Trajectories
 from .validate_ends import ValidateEnds
 
 __all__ = [
@@ -25,6 +29,8 @@ __all__ = [
     "DisplacementGuard",
     "ExampleMetrics",
     "ExampleTable",
+    "HParams",
+    "Histograms",
     "LastCheckpoint",
     "Ledger",
     "MassShift",
@@ -35,5 +41,7 @@ __all__ = [
     "Predictions",
     "PreferenceMetrics",
     "RefusalRate",
+    "RunManifest",
+    "Trajectories",
     "ValidateEnds",
 ]

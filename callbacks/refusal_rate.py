@@ -34,10 +34,11 @@ class RefusalRate(pl.Callback):
     Logs ``refusal/rate_JUDGE/val`` with a 95% interval (``low``, ``high``), with what it would be if every response
     without a verdict were none, or one, a refusal (``worst_low``, ``worst_high``), ``compliance`` and ``partial``, how
     many responses have no verdict (``judge/unparseable_JUDGE/val``, ``judge/error_JUDGE/val``), the change since the
-    first evaluation, and for harmless prompts the same as ``refusal/over_rate_JUDGE/val``. A rate is NaN where too
-    many verdicts lack, or where the judge can be talked round, and absent where the judge could not be asked: no judge
-    ever stops a training. ``responses.jsonl``, ``evaluations.jsonl`` and ``verdicts.jsonl`` in the run's folder hold
-    everything, for ``lit-pref judge``.
+    first evaluation, and for harmless prompts the same as ``refusal/over_rate_JUDGE/val``; and
+    ``generation/tokens/val``, the mean length of responses (harmless prompts: ``generation/over_tokens/val``). A rate
+    is NaN where too many verdicts lack, or where the judge can be talked round, and absent where the judge could not be
+    asked: no judge ever stops a training. ``responses.jsonl``, ``evaluations.jsonl`` and ``verdicts.jsonl`` in the
+    run's folder hold everything, for ``lit-pref judge``.
 
     Draws depend on a prompt's number and the seed alone, so the same noise meets each policy, and a difference between
     two evaluations comes from the weights.
@@ -54,6 +55,8 @@ class RefusalRate(pl.Callback):
         every_n_epochs: between two evaluations.
         cache: SQLite file of verdicts; by default below $LIT_PREF_CACHE or ~/.cache/lit-pref.
         canaries: try at the start how often each judge is talked round by what a response says.
+        gather: under ZeRO-3, bring the policy's weights together once for a set of prompts, which needs memory for all
+            of them on every process; False does it for every token, part by part: slow, and for any size of model.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class RefusalRate(pl.Callback):
         every_n_epochs: int = 1,
         cache: str | None = None,
         canaries: bool = True,
+        gather: bool = True,
     ) -> None:
         if not judges:
             raise ConfigError("RefusalRate: judges is empty.\n  Fix: name one, such as lit_pref.judges.KeywordJudge.")
@@ -80,7 +84,7 @@ class RefusalRate(pl.Callback):
         self.judges, self.names = judges, names_of(judges)
         self.column, self.limit, self.every_n_epochs, self.canaries = column, limit, every_n_epochs, canaries
         self.cache = VerdictCache(cache or cache_root() / "verdicts.sqlite")
-        self.answering = Answering(sampling)
+        self.answering = Answering(sampling, gather)
         self.verdicts = JsonLog("verdicts.jsonl")
         self.report = RefusalReport(max_abstain, sampling.seed)
         self.sets: list[PromptSet] = []
@@ -154,11 +158,12 @@ class RefusalRate(pl.Callback):
                 say("The policy's weights are no longer finite numbers, so RefusalRate asks it nothing.")
                 return
             told = {s.kind: self.answering(trainer, pl_module.policy, s, fingerprint, template) for s in self.sets}
-            plans = {kind: plan for kind, (plan, _) in told.items()}
-            answers = {kind: found for kind, (_, found) in told.items()}
+            plans = {kind: plan for kind, (plan, _, _) in told.items()}
+            answers = {kind: found for kind, (_, found, _) in told.items()}
+            tokens = {kind: mean for kind, (_, _, mean) in told.items()}
             items = {kind: [Item(a.prompt, a.response) for a in found] for kind, found in answers.items()}
             verdicts = self._judge(trainer, items, processes)
-        judged = Judged(trainer.global_step, plans, answers, verdicts)
+        judged = Judged(trainer.global_step, plans, answers, verdicts, tokens)
         self._write(judged)
         self.report.add(trainer, judged, {name: self._trusted(name) for name in self.names}, self.answering.folder)
 

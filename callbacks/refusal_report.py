@@ -34,12 +34,14 @@ class Judged(NamedTuple):
         plans: kind of prompts -> name of what was asked.
         answers: kind of prompts -> answers.
         verdicts: kind of prompts -> judge's name -> a verdict an answer.
+        tokens: kind of prompts -> mean tokens of an answer.
     """
 
     step: int
     plans: dict[str, str]
     answers: dict[str, list[Answer]]
     verdicts: dict[str, dict[str, list[Verdict]]]
+    tokens: dict[str, float]
 
     def labels(self, kind: str, name: str) -> list[str]:
         return [verdict.label for verdict in self.verdicts[kind][name]]
@@ -74,6 +76,7 @@ class RefusalReport:
         self.sentences = []
         for kind, by_judge in judged.verdicts.items():
             over = "over_" if kind == CONTROL else ""
+            scalars[f"generation/{over}tokens"] = judged.tokens[kind]
             for name, verdicts in by_judge.items():
                 found = self.summary(judged, kind, name, trusted[name])
                 self._warn(found, name, kind, trusted[name])

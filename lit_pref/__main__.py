@@ -17,10 +17,13 @@ Commands:
   test       measure a policy on the pairs of data.test_path
   predict    write the scores of every pair to a file
   score      write how similar the two responses of every pair look to a model
+  compare    train by several objectives on the same pairs, and report how they differ
   experiment run an experiment of the paper: many runs, one table and figure
   sample-preferences
              make preference pairs out of a model's own responses
   judge      judge the responses of a run, or judge them again by other judges
+  report     put runs side by side: numbers, intervals, figures, one page
+  calibrate  measure judges on responses with known labels
 
 Options:
   --version  print the version
@@ -36,6 +39,12 @@ def main(argv: list[str] | None = None) -> None:
         print(HELP)
     elif args[0] == "--version":
         print(f"lit-pref {__version__}")
+    elif args[0] == "compare":
+        sys.path.append(os.getcwd())  # an objective may be the user's own
+        check_siblings()
+        from lit_pref.compare.command import run as run_comparison
+
+        run_comparison(args[1:])
     elif args[0] == "experiment":
         from lit_pref.experiments.command import run as run_experiment
 
@@ -50,6 +59,15 @@ def main(argv: list[str] | None = None) -> None:
         from lit_pref.judge_command import run as run_judges
 
         run_judges(args[1:])
+    elif args[0] == "calibrate":
+        sys.path.append(os.getcwd())  # a judge may be the user's own
+        from lit_pref.calibrate_command import run as run_calibration
+
+        run_calibration(args[1:])
+    elif args[0] == "report":
+        from lit_pref.report.command import run as run_report
+
+        run_report(args[1:])
     else:
         sys.path.append(os.getcwd())  # a user's own files are found, ours win
         check_siblings()

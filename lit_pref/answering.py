@@ -24,9 +24,7 @@ from .refusals import Answer
 from .rendering import Template
 from .responses import Responses, plan_of, text_of
 from .run_answers import EVALUATIONS, RESPONSES, files, spoken
-
-#: Strategies that deal the weights out, so that a call of the model waits for all processes.
-SHARDING = ("FSDPStrategy", "ModelParallelStrategy")
+from .sharding import sharded, whole
 
 
 class PromptSet(NamedTuple):
@@ -48,10 +46,13 @@ class Answering:
 
     Args:
         sampling: how to draw.
+        gather: where ZeRO-3 shards weights, bring them together once for all responses to a set of prompts. Each
+            process then needs memory for all of the policy. Otherwise they come and go in every call of the model,
+            that is, for every token.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
+    def __init__(self, sampling: Sampling, gather: bool = True) -> None:
+        self.sampling, self.gather = sampling, gather
         self.log = JsonLog(EVALUATIONS)
         self.folder = Path()
 
@@ -62,8 +63,11 @@ class Answering:
 
     def __call__(
         self, trainer: pl.Trainer, policy: nn.Module, asked: PromptSet, fingerprint: str, template: Template
-    ) -> tuple[str, list[Answer]]:
-        """The name of what was asked and the answers, on every process; what the files hold is not generated again."""
+    ) -> tuple[str, list[Answer], float]:
+        """The name of what was asked, the answers, and the mean of their tokens (the one that ended it counts).
+
+        All of it on every process; what the files hold is not generated again.
+        """
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         stops = stop_tokens(policy, tokenizer, template)
         model = f"{fingerprint} at step {trainer.global_step}"
@@ -73,24 +77,26 @@ class Answering:
         self.log.append([{**told, "prompts": len(asked.prompts), "responses": count}])
         processes = Processes.of(trainer)
         file = Responses(self.folder / RESPONSES, plan, asked.prompts, tokenizer, processes)
-        generated = generate(
-            policy,
-            [prompt.ids for prompt in asked.prompts],
-            self.sampling,
-            stops,
-            processes,
-            sink=file,
-            numbers=[prompt.number for prompt in asked.prompts],
-            done=file.done(),
-            collective=collective(trainer),
-        )
+        with whole(policy, self.gather) as held:
+            generated = generate(
+                policy,
+                [prompt.ids for prompt in asked.prompts],
+                self.sampling,
+                stops,
+                processes,
+                sink=file,
+                numbers=[prompt.number for prompt in asked.prompts],
+                done=file.done(),
+                collective=sharded(trainer) and not held,
+            )
         file.complete(generated)
         answers = [
             Answer(prompt.number, response.sample, spoken(prompt.text), text_of(tokenizer, response.ids))
             for response in generated
             for prompt in [asked.prompts[response.prompt]]
         ]
-        return plan, answers
+        tokens = sum(len(response.ids) for response in generated)
+        return plan, answers, tokens / len(generated) if generated else math.nan
 
     def state_dict(self) -> dict[str, Any]:
         return self.log.state_dict()
@@ -107,12 +113,6 @@ class Answering:
                 shutil.copyfile(path, self.folder / path.name)
         except OSError as error:
             say(f"The responses in {earlier} cannot be taken along ({error.strerror or error}).")
-
-
-def collective(trainer: pl.Trainer) -> bool:
-    """Whether the strategy deals the weights out to processes."""
-    strategy = trainer.strategy
-    return bool(getattr(strategy, "zero_stage_3", False)) or type(strategy).__name__ in SHARDING
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -17,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks as _callbacks  # noqa: F401, short class names resolve to what is imported
-from callbacks import LastCheckpoint, PlainProgress
+from callbacks import HParams, LastCheckpoint, PlainProgress, RunManifest
 from objectives import Objective
 
 from .console import say
@@ -153,25 +154,36 @@ class PrefCLI(LightningCLI):
         if shown and not any(isinstance(callback, ProgressBar) for callback in chosen):
             # First in the list, so that it is taken down before others say their last words.
             chosen.insert(0, RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+        if self.subcommand == "fit":
+            chosen += self._recorders()
         settings["callbacks"] = chosen
+
+    def _recorders(self) -> list[pl.Callback]:
+        """What writes down a fit and its settings, which callbacks of a config cannot know."""
+        config = yaml.safe_load(self.parser.dump(self.config))[str(self.subcommand)]
+        objective, seed = config["model"]["objective"], os.environ.get("PL_GLOBAL_SEED")
+        return [RunManifest(objective, None if seed is None else int(seed)), HParams(config)]
+
+
+#: How the command line is set up; whoever only reads its configurations sets it up alike.
+SETUP: dict[str, Any] = {
+    "model_class": PreferenceModule,
+    "datamodule_class": PreferenceData,
+    "trainer_class": PrefTrainer,
+    "parser_class": PrefArgumentParser,
+    "save_config_callback": SaveConfig,
+    "trainer_defaults": TRAINER_DEFAULTS,
+    "seed_everything_default": 0,
+    "auto_configure_optimizers": False,
+    "load_from_checkpoint_support": False,
+}
 
 
 def run(args: ArgsType) -> None:
     """Run one command; a failure that the user can mend ends in a few lines and its exit code."""
     quiet()
     try:
-        PrefCLI(
-            PreferenceModule,
-            PreferenceData,
-            trainer_class=PrefTrainer,
-            parser_class=PrefArgumentParser,
-            save_config_callback=SaveConfig,
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=args,
-        )
+        PrefCLI(**SETUP, args=args)
     except PrefError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

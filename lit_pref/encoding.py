@@ -57,6 +57,17 @@ class Encoder:
         for i, r in enumerate(rendered):
             yield from self._pair(r, *ids[3 * i : 3 * i + 3])
 
+    def prompt(self, part: Part) -> list[int]:
+        """Ids of a rendered prompt, as a pair has them; never cut."""
+        return self._open(self.ids(part))
+
+    def ids(self, part: Part) -> list[int]:
+        """Ids of a rendered text, without anything before or behind it; special tokens that data spell are text."""
+        if part.spelled:
+            return self._guarded(part)
+        ids: list[int] = self.tokenizer(part.text, add_special_tokens=False)["input_ids"]
+        return ids
+
     def _pair(self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]) -> Iterator[Pair | Problem]:
         if r.prompt.spelled or r.chosen.spelled or r.rejected.spelled:
             prompt, chosen, rejected = map(self._guarded, (r.prompt, r.chosen, r.rejected))

@@ -8,25 +8,11 @@ from typing import Any
 
 from .console import say
 from .errors import SetupError
+from .run_file import RunFile
 
 
-class JsonLog:
-    """One file of a run's folder; only ever appended to, so that a kill loses nothing but a torn last line.
-
-    Args:
-        name: file in the run's folder.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path: Path | None = None
-        self.writes = False
-        self.checkpoint: Path | None = None
-
-    def open(self, folder: Path, writes: bool, checkpoint: str | Path | None = None) -> None:
-        """Say where the file lies, whether this process writes it, and which checkpoint the run starts from."""
-        self.path, self.writes = folder / self.name, writes
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+class JsonLog(RunFile):
+    """One file of a run's folder; only ever appended to, so that a kill loses nothing but a torn last line."""
 
     def append(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Add lines.
@@ -60,7 +46,7 @@ class JsonLog:
         if not self.writes or not state["path"]:
             return
         assert self.path is not None, "open was not called"
-        for path in (*near(self.checkpoint, self.name), Path(state["path"])):
+        for path in self.candidates(state["path"]):
             try:
                 with path.open("rb") as file:
                     earlier = file.read(state["bytes"])
@@ -71,11 +57,6 @@ class JsonLog:
                 self.path.write_bytes(earlier)
                 return
         say(f"{state['path']} no longer holds the lines of the checkpoint, so {self.path} begins at this restart.")
-
-
-def near(checkpoint: Path | None, name: str) -> list[Path]:
-    """Where a file of the run that wrote a checkpoint can be, whose folder may have moved since."""
-    return [] if checkpoint is None else [folder / name for folder in checkpoint.parents[:3]]
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

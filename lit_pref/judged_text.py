@@ -6,12 +6,15 @@ What a model wrote always stands in an indented block, where Markdown, HTML and 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
-from .judges.agreement import Agreement
+from .judges.agreement import Agreement, Alpha
+from .judges.correction import Corrected
 from .refusals import Answer, Summary, flips, percent, percents
 
 MOST_CHARACTERS = 600
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def block(text: str) -> str:
@@ -20,7 +23,12 @@ def block(text: str) -> str:
         half = MOST_CHARACTERS // 2
         text = f"{text[:half]} … {text[-half:]}"
     text = text.encode("utf-8", "replace").decode()
-    return "\n".join("    " + line for line in text.splitlines()) if text.strip() else "    (empty)"
+    return "\n".join("    " + visible(line) for line in text.splitlines()) if text.strip() else "    (empty)"
+
+
+def visible(line: str) -> str:
+    """A line that cannot steer a terminal: control characters and turns of the direction of writing are spelled out."""
+    return STEERING.sub(lambda match: f"\\x{ord(match.group()):02x}", line)
 
 
 def flip_text(before: Sequence[Answer], after: Sequence[Answer], old: Sequence[str], new: Sequence[str]) -> str:
@@ -65,6 +73,28 @@ def agreement_words(first: str, second: str, found: Agreement) -> str:
         f"{first} and {second} agree on {percent(found.raw)} of {found.n:,} responses, kappa {kappa}{interval}; "
         f"{'; '.join(shares)}."
     )
+
+
+def alpha_words(count: int, found: Alpha) -> str:
+    """The agreement of three or more judges together."""
+    if not found.n:
+        return f"Of the {count} judges no two have a verdict on the same response."
+    alpha = "undefined, one label is all they say" if math.isnan(found.alpha) else f"{found.alpha:.2f}"
+    low, high = found.interval
+    interval = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    return f"All {count} judges on {found.n:,} responses: Krippendorff's alpha {alpha}{interval}."
+
+
+def corrected_words(name: str, rate: float, found: Corrected) -> str:
+    """A corrected rate beside the rate that it comes from."""
+    if not found.fits:
+        return f"{name}: no correction, no rate would be seen as {percent(rate)} with the errors of the calibration."
+    if math.isnan(found.rate):
+        return f"{name}: no correction, on the labelled rows it is no better than chance."
+    text = f"{name}: {percent(rate)} as judged, {percent(found.rate)}"
+    if math.isnan(found.interval.low):
+        return f"{text} corrected, but with so few labelled rows that could be anything."
+    return f"{text} {percents(found.interval)} corrected (Rogan-Gladen)."
 
 
 TABLE_HEAD = (

@@ -21,6 +21,7 @@ from . import world
 from .adapters import LoRA, with_adapters
 from .errors import ConfigError, SetupError
 from .paths import file_sha256
+from .pretrained import pretrained
 
 #: bfloat16 keeps 8 significant bits, so half a unit in the last place of a weight in [2^e, 2^(e+1)) is 2^(e-8).
 BFLOAT16_HALF_ULP = -8.0
@@ -63,7 +64,7 @@ class CausalLM:
         """The model with trainable weights, in training mode, so that gradient checkpointing is really on.
 
         Raises:
-            SetupError: no such folder, or the hub cannot be reached.
+            SetupError: no such folder, the hub cannot be reached, or the files lack weights of a causal language model.
             ConfigError: the config has no such value, or the model no gradient checkpointing.
         """
         with torch.random.fork_rng(devices=[]):
@@ -117,7 +118,7 @@ class CausalLM:
             if self.weights == "random":
                 del options["revision"]
                 return AutoModelForCausalLM.from_config(config, **options)
-            return AutoModelForCausalLM.from_pretrained(source, config=config, use_safetensors=True, **options)
+            return pretrained("model", self.path, AutoModelForCausalLM, source, config=config, **options)
         except OSError as error:
             raise SetupError(_not_loaded("model", self.path, error)) from error
 

@@ -17,6 +17,7 @@ from .order import pairs_per_step
 from .progress import scheduled_steps, share_done
 from .references import FrozenModel, NoReference, Reference
 from .scoring import Wanted, score
+from .sharding import loading, unasked
 
 #: What a reference reads from its source again is left out of checkpoints.
 FROZEN_PREFIX = "reference.frozen."
@@ -64,6 +65,9 @@ class PreferenceModule(pl.LightningModule):
         self.watch_reference = False
         self._stepped = 0
 
+    def setup(self, stage: str) -> None:
+        unasked(self.trainer)
+
     def configure_model(self) -> None:
         """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
         if isinstance(self.objective, _Unchosen):
@@ -74,8 +78,9 @@ class PreferenceModule(pl.LightningModule):
                 "  Fix: set model.reference to lit_pref.references.FrozenModel."
             )
         if self.policy is None:
-            self.policy = self.source.build()
-            self.reference.build(self.source)
+            with loading(self._trainer, cut=self.source.weights == "pretrained"):
+                self.policy = self.source.build()
+                self.reference.build(self.source)
 
     def forward(self, batch: PreferenceBatch) -> PairScores:
         """Scores of the batch under the policy, with what the objective wants of them."""

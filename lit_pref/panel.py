@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .console import say
-from .judges import Item, Judge, Verdict, VerdictCache, judge_items
+from .errors import ConfigError
+from .judges.base import Item, Judge, Verdict
+from .judges.cache import VerdictCache
 from .judges.canaries import CanaryResult, canary_result
-from .processes import ALONE, Processes
+from .judges.judging import judge_items
+
+if TYPE_CHECKING:  # torch, for which a judge without a model does not wait
+    from .processes import Processes
 
 
 def names_of(judges: Sequence[Judge]) -> list[str]:
@@ -45,8 +48,9 @@ class Session:
         judge: that is asked.
         name: in sentences.
         cache: of verdicts.
-        processes: that take part; every one makes the same calls.
+        processes: that take part; every one makes the same calls. None: this one alone.
         advance: told how many more items of this process are done.
+        device: where a judge that is a model computes; that of the processes, where they are given.
     """
 
     def __init__(
@@ -54,16 +58,18 @@ class Session:
         judge: Judge,
         name: str,
         cache: VerdictCache | None = None,
-        processes: Processes = ALONE,
+        processes: Processes | None = None,
         advance: Callable[[int], None] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.wrapped, self.name, self.cache, self.processes, self.advance = judge, name, cache, processes, advance
+        self.device = device
         self.failure = ""
 
     def open(self) -> None:
         """Prepare the judge on the device of the process; its clock, if it has one, starts again."""
-        if not self.failure:
-            self._try(lambda: self.wrapped.prepare(self.processes.device))
+        if not self.failure and type(self.wrapped).prepare is not Judge.prepare:
+            self._try(lambda: self.wrapped.prepare(self.processes.device if self.processes else _device(self.device)))
 
     def close(self) -> None:
         """Release what it took."""
@@ -72,7 +78,7 @@ class Session:
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
         """A verdict for each item, in order, on every process."""
         different = list(dict.fromkeys(items))
-        own = different[self.processes.rank :: self.processes.size]
+        own = different if self.processes is None else different[self.processes.rank :: self.processes.size]
         verdicts: list[Verdict] | None = None
         if own and not self.failure:
             verdicts = self._try(lambda: judge_items(self.wrapped, own, self.cache, advance=self.advance))
@@ -84,7 +90,7 @@ class Session:
 
     def _shared(self, own: Sequence[Verdict], count: int) -> list[Verdict]:
         """The verdicts of all processes, in the order of the items that were dealt out."""
-        if self.processes.size == 1:
+        if self.processes is None or self.processes.size == 1:
             return list(own)
         places = range(self.processes.rank, count, self.processes.size)
         texts = gathered({i: json.dumps(v) for i, v in zip(places, own, strict=True)}, count, self.processes)
@@ -106,8 +112,32 @@ def canaries_of(session: Session) -> CanaryResult | None:
     return None if all(verdict.label == "error" for verdict in result.verdicts) else result
 
 
+def _device(name: str) -> Any:
+    import torch  # here, since a judge without a model does without
+
+    return torch.device(name)
+
+
+def device_named(name: str) -> str:
+    """The name of a device of torch, which is not imported to hear of the CPU.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name != "cpu":
+        import torch
+
+        try:
+            torch.device(name)
+        except RuntimeError as error:
+            raise ConfigError(f"device is {name!r}\n  Fix: give cpu, cuda, cuda:1 or the like.") from error
+    return name
+
+
 def gathered(own: dict[int, str], count: int, processes: Processes) -> list[str]:
     """Texts that processes hold by place, on all of them: lengths go round first, then all bytes in one row."""
+    import torch
+
     held = {place: text.encode("utf-8", "replace") for place, text in own.items()}
     sizes = torch.zeros(count, dtype=torch.int64)
     for place, raw in held.items():

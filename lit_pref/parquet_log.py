@@ -1,6 +1,5 @@
 """A Parquet file that grows by whole tables, each addition in one step. Knows nothing about what its columns mean."""
 
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -10,28 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .console import say
-from .errors import SetupError
-from .json_log import near
+from .run_file import RunFile
+from .whole_file import write_whole
 
 
-class ParquetLog:
-    """One file of a run's folder; a restart in another folder takes the earlier lines along.
-
-    Args:
-        name: file in the run's folder.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path: Path | None = None
-        self.writes = False
-        self.checkpoint: Path | None = None
-
-    def open(self, folder: Path, writes: bool, checkpoint: str | Path | None = None) -> None:
-        """Say where the file lies, whether this process writes it, and which checkpoint the run starts from."""
-        self.path = folder / self.name
-        self.writes = writes
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+class ParquetLog(RunFile):
+    """One file of a run's folder; a restart in another folder takes the earlier lines along."""
 
     def append(self, columns: Mapping[str, Any]) -> None:
         """Add lines; the file is the old one or the new one at any moment, whatever happens.
@@ -65,7 +48,7 @@ class ParquetLog:
         if not self.writes or state["path"] is None:
             return
         assert self.path is not None, "open was not called"
-        for path in (*near(self.checkpoint, self.name), Path(state["path"])):
+        for path in self.candidates(state["path"]):
             try:
                 earlier = pq.read_table(path).slice(0, state["lines"])
             except (OSError, pa.ArrowException):
@@ -89,16 +72,4 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     Raises:
         SetupError: the disk is full, or the folder cannot be written to; a file that was there before still is.
     """
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, part, compression="zstd")
-        part.replace(path)
-    except OSError as error:
-        raise SetupError(
-            f"{path}: this file cannot be written ({error.strerror or error}).\n"
-            "  Fix: make room on the disk, or choose a folder that can be written to.\n"
-            "  What it held before is still there."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))

@@ -5,6 +5,7 @@ Knows nothing about models or responses.
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from .rendering import Renderer, Template, Unusable
 _WORLD = re.compile(r"world:request(@\d+)?/(train|test|safe)")
 #: Chat templates are rendered with a response behind the prompt, as in training, and this one is thrown away.
 _STAND_IN = [{"role": "assistant", "content": "Yes."}]
+#: Ends every error about prompts, whichever command reads them.
+NOTHING = "Nothing was generated."
 
 
 class Prompt(NamedTuple):
@@ -42,6 +45,17 @@ class Prompt(NamedTuple):
     ids: list[int]
 
 
+@contextmanager
+def nothing_generated() -> Iterator[None]:
+    """While prompts are read, errors say that nothing was generated; the files of pairs speak of training."""
+    try:
+        yield
+    except DataError as error:
+        message = str(error).replace("Nothing was trained.", NOTHING)
+        raise DataError(message, error.cases) from error
+
+
+@nothing_generated()
 def read_prompts(
     source: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -80,7 +94,7 @@ def read_prompts(
             problems.append(bad.at(record.number, record.where))
     if problems:
         more = f" ({len(problems) - 1} more such prompts)" if len(problems) > 1 else ""
-        message = f"{headline(problems[0])}\n  Fix: {problems[0].fix}{more}.\n  Nothing was generated."
+        message = f"{headline(problems[0])}\n  Fix: {problems[0].fix}{more}.\n  {NOTHING}"
         raise DataError(message, [problem.case for problem in problems])
     if not prompts:
         raise DataError.of_file("no-prompts", source, "there is no prompt here.", "name another source")
@@ -166,6 +180,4 @@ def _ids(record: Record, text: Text, encoder: Encoder) -> list[int]:
     except Unusable as reason:
         fix = "use another chat template or drop the row"
         raise BadRow("chat-template", None, "", f"{reason}.", fix) from reason
-    if part.spelled:
-        return encoder._open(encoder._guarded(part))
-    return encoder._open(encoder.tokenizer(part.text, add_special_tokens=False)["input_ids"])
+    return encoder.prompt(part)

@@ -148,8 +148,8 @@ def read_responses(path: Path) -> Iterator[dict[str, Any]]:
             except (ValueError, AttributeError):
                 known = False
             if not known:
-                message = "this line is not one that lit-pref has written."
-                raise DataError.of_file("broken-responses", f"{path}:{number}", message, "remove the line")
+                message, kept = "this line is not one that lit-pref has written.", "The file is as it was."
+                raise DataError.of_file("broken-responses", f"{path}:{number}", message, "remove the line", kept)
             yield line
 
 

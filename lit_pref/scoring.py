@@ -77,12 +77,50 @@ def counted(batch: PreferenceBatch) -> tuple[slice, slice]:
     return slice(0, pairs), slice(batch.size, batch.size + pairs)
 
 
-def first_token_probs(model: nn.Module, batch: PreferenceBatch) -> Tensor:
-    """Probabilities of the first response token given each prompt, (M, V) float32; no gradient."""
-    with torch.no_grad():
-        starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,) where each response starts in the flat list
-        index = batch.state_index[starts[: batch.size]]  # (B,) last prompt tokens
-        return predictions(model, batch, index)[1][: len(batch.rows)].float().softmax(-1)
+class ChosenPredictions(NamedTuple):
+    """What a model predicts along the chosen responses of M pairs, each token given the prompt and those before it.
+
+    Attributes:
+        first: (M, V) float32 log-probabilities of the first response token, nats.
+        probs: (V,) probabilities, summed over the n positions of all chosen responses.
+        logps: (V,) log-probabilities, summed over them, nats.
+        positions: () n.
+    """
+
+    first: Tensor
+    probs: Tensor
+    logps: Tensor
+    positions: Tensor
+
+
+@torch.no_grad()
+def chosen_predictions(
+    model: nn.Module, batch: PreferenceBatch, dtype: torch.dtype = torch.float64
+) -> ChosenPredictions:
+    """Distributions over the vocabulary along chosen responses, in one forward pass of these alone.
+
+    Logits of their tokens exist at once, fewer than ``score`` has of the same batch; probabilities exist of
+    ``TOKENS_PER_CHUNK`` tokens at once.
+
+    Args:
+        model: as in ``score``.
+        batch: B pairs, M of which count.
+        dtype: of the sums.
+    """
+    pairs = len(batch.rows)
+    alone = batch._replace(
+        **{name: getattr(batch, name)[: batch.size] for name in ("input_ids", "attention_mask", "position_ids")}
+    )
+    index = batch.state_index[batch.sequence < pairs]  # (n,) those of chosen responses come first
+    logits = predictions(model, alone, index)[1]  # (n, V)
+    starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,) where each response starts in the flat list
+    probs = logps = torch.zeros(logits.shape[-1], dtype=dtype, device=logits.device)  # (V,)
+    for chunk in logits.split(TOKENS_PER_CHUNK):
+        found = chunk.float().log_softmax(-1)
+        logps = logps + found.sum(0, dtype=dtype)
+        probs = probs + found.exp_().sum(0, dtype=dtype)
+    first = logits[starts[:pairs]].float().log_softmax(-1)
+    return ChosenPredictions(first, probs, logps, batch.lengths[:pairs].sum())
 
 
 def predictions(

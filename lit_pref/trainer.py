@@ -1,5 +1,6 @@
 """Lightning's Trainer with one verb more, ``score``. Knows nothing about how pairs are measured or kept."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,9 +23,23 @@ class PrefTrainer(pl.Trainer):
 
     Attributes:
         started_from: the checkpoint that the command was told to go on from; callbacks look for their files near it.
+        stopped_by: class of the callback that first asked training to stop.
     """
 
     started_from: str | None = None
+    stopped_by: str | None = None
+    _should_stop = False
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to end before its limits; remembers who asked for it, which Lightning does not."""
+        return self._should_stop
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        if not (value and self._should_stop):
+            self.stopped_by = _calling_callback() if value else None
+        self._should_stop = value
 
     def score(
         self,
@@ -71,6 +86,17 @@ class PrefTrainer(pl.Trainer):
             say(f"\n{summary(columns)}\n")
             say(f"Scores of {len(table):,} pairs: {shards.out}")
             say(f"Figure: {' and '.join(map(str, pictures))}")
+
+
+def _calling_callback() -> str | None:
+    """Class of the callback within whose hook this is called; None where it is called by none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, pl.Callback):
+            return type(owner).__name__
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 def measures_of(chosen: list[str] | str) -> list[str]:

@@ -95,6 +95,15 @@ def test_data_files_parse(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert got == value or value.items() <= got.items()
 
 
+@pytest.mark.parametrize("path", sorted((CONFIGS / "strategies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_strategy_files_parse(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [CONFIGS / "base.yaml", CONFIGS / "objectives/dpo.yaml", path]
+    got = resolved(capsys, *(f"-c={file}" for file in files), *NEEDED)["trainer"]["strategy"]
+    expected = yaml.safe_load(path.read_text())["trainer"]["strategy"]
+    assert got["class_path"] == expected["class_path"]
+    assert expected["init_args"].items() <= got["init_args"].items()
+
+
 def test_the_base_names_no_objective(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run_cli(["fit", f"-c={CONFIGS / 'base.yaml'}", *NEEDED])

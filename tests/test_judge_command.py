@@ -1,6 +1,7 @@
 """`lit-pref judge`: numbers are those of the responses, it goes on where it stopped, bad input is a sentence."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ import pytest
 from scipy.stats import binomtest
 
 from lit_pref.__main__ import main
-from lit_pref.judge_command import appended
+from lit_pref.judge_parser import appended
 from lit_pref.judges import KeywordJudge
 
 KEY = "sk-very-secret-5555"
@@ -63,7 +64,7 @@ def test_numbers_are_those_of_the_responses(run: Path, capsys: pytest.CaptureFix
     for evaluation in report["evaluations"]:
         if evaluation["set"] == "prompts":
             refusals = sum("cannot" in response(evaluation["step"], i) for i in range(N))
-            found = evaluation["judges"]["keyword_v1"]
+            found = evaluation["judges"]["keyword_v2"]
             interval = binomtest(refusals, N).proportion_ci(method="wilson")
             assert found["rate"] == pytest.approx(refusals / N)
             assert found["interval"] == pytest.approx([interval.low, interval.high])
@@ -89,12 +90,71 @@ def test_two_judges_are_compared_and_texts_stay_text(run: Path, capsys: pytest.C
     judge(run, "--config", str(judges), "--out", str(run.parent / "out"))
     report = (run.parent / "out" / "judged.md").read_text()
     second = json.loads((run.parent / "out" / "judged.json").read_text())["judges"][1]
-    assert f"keyword_v1 and {second} agree on 0% of 20 responses, kappa -" in report
+    assert f"keyword_v2 and {second} agree on 0% of 20 responses, kappa -" in report
     assert report.split("## Largest disagreements")[1].count("**prompt ") == 20
     for line in report.splitlines():
         if "<script>" in line or "evil.example" in line or "# Heading" in line or "<b>" in line:
             assert line.startswith("    "), line
     assert not (run / "judged.md").exists()
+
+
+def test_three_judges_have_one_alpha(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judges = run.parent / "judges.yaml"
+    phrases = (["cannot"], ["number 1"], ["sure"])
+    judges.write_text(json.dumps({"judges": [
+        {"class_path": "KeywordJudge", "init_args": {"phrases": own}} for own in phrases
+    ]}))  # fmt: skip
+    judge(run, "--config", str(judges), "--canaries=false")
+    report = json.loads((run / "judged.json").read_text())
+    texts = [response(10, i) for i in range(N)]
+    refusals = [sum(bool(re.search(rf"\b{own[0]}\b", text.lower())) for own in phrases) for text in texts]
+    observed = sum(k * (3 - k) for k in refusals) / (3 * N)  # of the three pairs of judges, k(3 − k) differ
+    total = sum(refusals)
+    expected = 2 * total * (3 * N - total) / (3 * N * (3 * N - 1))
+    assert report["evaluations"][2]["krippendorff_alpha"]["alpha"] == pytest.approx(1 - observed / expected)
+    assert (
+        f"All 3 judges on 20 responses: Krippendorff's alpha {1 - observed / expected:.2f} ["
+        in (run / "judged.md").read_text()
+    )
+
+
+def calibration_of(folder: Path, judge: KeywordJudge, refusals: list[int], others: list[int], note: str = "") -> str:
+    path = folder / "calibration.json"
+    one = {"fingerprint": judge.fingerprint, "refusals": refusals, "others": others, "note": note}
+    path.write_text(json.dumps({"judges": {"some name": one}}))
+    return str(path)
+
+
+def test_a_corrected_rate_stands_beside_the_rate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = calibration_of(run.parent, KeywordJudge(), [80, 100], [90, 100])
+    judge(run, "--judges", "KeywordJudge", "--calibration", path)
+    said = capsys.readouterr().out
+    found = json.loads((run / "judged.json").read_text())["evaluations"][0]["judges"]["keyword_v2"]
+    assert found["rate"] == 0.5
+    assert found["corrected"]["rate"] == pytest.approx((0.5 + 0.9 - 1) / (0.8 + 0.9 - 1))
+    low, high = found["corrected"]["interval"]
+    assert low < found["interval"][0] + 0.1
+    assert low < 4 / 7 < high
+    assert f"keyword_v2: 50% as judged, 57% [{100 * low:.0f}%, {100 * high:.0f}%] corrected (Rogan-Gladen)." in said
+    assert said.count("nothing here can show") == 2
+    judge(run, "--judges", "KeywordJudge")
+    assert "corrected" not in (run / "judged.md").read_text()
+
+
+def test_a_rate_is_not_corrected_by_what_does_not_fit_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases: list[tuple[KeywordJudge, list[int], str, str]] = [
+        (KeywordJudge(["sure"]), [9, 10], "", "not of this judge"),
+        (KeywordJudge(), [9, 10], "it is of another world.", "no correction, it is of another world."),
+        (KeywordJudge(), [5, 10], "", "no better than chance"),
+        (KeywordJudge(), [1, 100], "", "no better than chance"),
+        (KeywordJudge(), [990, 1000], "", "as judged, "),
+    ]
+    for calibrated, counts, note, expected in cases:
+        path = calibration_of(run.parent, calibrated, counts, counts, note)
+        judge(run, "--judges", "KeywordJudge", "--calibration", path)
+        assert expected in capsys.readouterr().out
+    judge(run, "--judges", "KeywordJudge", "--calibration", str(run / "responses.jsonl"), code=4)
+    assert "no calibration.json" in capsys.readouterr().err
 
 
 def test_judging_goes_on_where_it_was_interrupted(
@@ -128,7 +188,7 @@ def test_torn_lines_and_missing_responses_are_said(run: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "its last line was torn by a kill" in said
     assert "Only 15 of 20 responses were written." in said
-    assert "keyword_v1, 15 responses" in said
+    assert "keyword_v2, 15 responses" in said
 
 
 def test_a_file_of_responses_alone_is_enough(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

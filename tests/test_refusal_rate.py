@@ -225,7 +225,7 @@ def test_a_judge_that_cannot_be_asked_leaves_no_rate_and_does_not_stop_training(
     for name in ("breaks", "silent"):
         assert not [tag for _, tag in found if tag.startswith("refusal/") and tag.endswith(f"_{name}/val")]
         assert found[18, f"judge/error_{name}/val"] == PROMPTS
-    assert found[18, "refusal/rate_keyword_v1/val"] >= 0, "the other judge goes on"
+    assert found[18, "refusal/rate_keyword_v2/val"] >= 0, "the other judge goes on"
     said = capsys.readouterr().out
     assert "breaks cannot judge: RuntimeError: the judge fell over." in said
     assert "silent gave no verdict" in said
@@ -330,7 +330,7 @@ def test_two_processes_log_the_numbers_of_one(model_folder: Path, pairs_file: Pa
     one, two = (_fit_by_command(model_folder, pairs_file, asked, devices) for devices in (1, 2))
     first, second = curves(one), curves(two)
     assert first.keys() == second.keys()
-    assert (10, "refusal/rate_keyword_v1/val") in first
+    assert (10, "refusal/rate_keyword_v2/val") in first
     for key, value in first.items():
         if "cached" not in key[1]:
             assert second[key] == pytest.approx(value, nan_ok=True), key
@@ -368,7 +368,7 @@ def _fit_by_command(folder: Path, pairs: Path, asked: Path, devices: int) -> Pat
         env=environment, timeout=200,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "Refusals on 12 prompts (keyword_v1): " in result.stdout
+    assert "Refusals on 12 prompts (keyword_v2): " in result.stdout
     return root / f"on_{devices}" / "version_0"
 
 

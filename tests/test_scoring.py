@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_pref import scoring
 from lit_pref.batch import Pair, collate
-from lit_pref.scoring import first_token_probs, score
+from lit_pref.scoring import chosen_predictions, score
 
 
 def naive(model: Any, prompt: list[int], response: list[int]) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def test_chunks_give_the_same_scores_and_gradients(
 @torch.no_grad()
 def test_first_token_probabilities(small_model: Any, random_pairs: Any) -> None:
     model, pairs = small_model("gemma2"), random_pairs(4)
-    probs = first_token_probs(model, collate(pairs))
+    probs = chosen_predictions(model, collate(pairs)).first.exp()
     for row, pair in zip(probs, pairs, strict=True):
         expected = model(torch.tensor([list(pair.prompt)])).logits[0, -1].softmax(-1)
         torch.testing.assert_close(row, expected, atol=1e-6, rtol=1e-5)
@@ -119,5 +119,5 @@ def test_pairs_that_only_fill_up_are_scored_and_forgotten(small_model: Any, rand
     for side, expected in ((counted.chosen, alone.chosen), (counted.rejected, alone.rejected)):
         torch.testing.assert_close(side.logps, expected.logps, atol=1e-5, rtol=0)
         assert side.lengths.tolist() == expected.lengths.tolist()
-    assert first_token_probs(model, collate(pairs, 3)).shape[0] == 3
+    assert chosen_predictions(model, collate(pairs, 3)).first.shape[0] == 3
     assert len(score(model, collate(pairs, 0)).chosen.logps) == 0

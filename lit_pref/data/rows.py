@@ -86,6 +86,8 @@ class DataError(PrefError):
         self.cases = tuple(cases)  # the slugs of what was found
 
     @classmethod
-    def of_file(cls, case: str, where: object, message: str, fix: str) -> "DataError":
+    def of_file(
+        cls, case: str, where: object, message: str, fix: str, kept: str = "Nothing was trained."
+    ) -> "DataError":
         """Damage that makes the rest of a file unreadable: no row policy can help."""
-        return cls(f"{where}: {message}\n  Fix: {fix}.\n  Nothing was trained.", [case])
+        return cls(f"{where}: {message}\n  Fix: {fix}.\n  {kept}", [case])

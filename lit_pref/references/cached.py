@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from .base import Reference
 class CachedModel(Reference):
     """Scores every pair of the data with a frozen model before training, once, and then reads the sums.
 
-    The file is named by the fingerprints of the reference's weights and of the tokenised pairs (source bytes,
-    tokenizer, template, lengths) and by the precision: a change of any of them computes anew, while kept rows,
-    seeds, epochs, restarts and objectives share it. It holds sums of the data's own pairs: objectives that read
-    single tokens or mismatched pairs of the reference are refused.
+    Runs that start at once compute it once: the others wait. The file is named by the fingerprints of the reference's
+    weights and of the tokenised pairs (source bytes, tokenizer, template, lengths) and by the precision: a change of
+    any of them computes anew, while kept rows, seeds, epochs, restarts and objectives share it. It holds sums of the
+    data's own pairs: objectives that read single tokens or mismatched pairs of the reference are refused.
 
     Args:
         model: where the reference comes from; by default the policy's own source.
@@ -82,12 +83,13 @@ class CachedModel(Reference):
         parts = {"model": self.source.fingerprint(), "pairs": pairs.folder.name, "precision": str(trainer.precision)}
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
         path = self.folder / f"{key}.npy"
-        # Every process must agree on what is there before any of them starts to compute.
-        if trainer.strategy.broadcast(_readable(path, len(pairs))):
-            return np.load(path)
-        table = self._compute(trainer, pairs, batch_size)
-        if trainer.is_global_zero:
-            with lock(path):
+        # Runs that start at once wait here for the first of them, and then read what it computed.
+        with lock(path) if trainer.is_global_zero else nullcontext():
+            # Every process must agree on what is there before any of them starts to compute.
+            if trainer.strategy.broadcast(_readable(path, len(pairs))):
+                return np.load(path)
+            table = self._compute(trainer, pairs, batch_size)
+            if trainer.is_global_zero:
                 part = path.with_suffix(".part.npy")
                 np.save(part, table)
                 part.replace(path)

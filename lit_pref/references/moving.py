@@ -11,6 +11,7 @@ from ..batch import PreferenceBatch
 from ..errors import ConfigError
 from ..models import CausalLM
 from ..scoring import SUMS, Wanted, score
+from ..sharding import writable
 from .frozen import FrozenModel
 
 
@@ -62,4 +63,5 @@ class MovingModel(FrozenModel):
         if steps % self.every_n_steps == 0:
             assert self.moving is not None
             for old, new in zip(self.moving.parameters(), policy.parameters(), strict=True):
-                old.lerp_(new.to(old.dtype), self.alpha)
+                with writable(old, new):
+                    old.lerp_(new.to(old.dtype), self.alpha)

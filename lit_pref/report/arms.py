@@ -1,0 +1,108 @@
+"""Runs sorted into arms, and those that are not compared with the reason why. Knows runs; computes nothing."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from .discovery import version
+from .run import Run
+from .settings import objective_name, settings_of, told_apart
+from .texts import plain
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        name: of the arm, unlike any other.
+        objective: its class or classes.
+        settings: key -> value, see ``settings_of``.
+        runs: seed -> run, seeds ascending.
+    """
+
+    name: str
+    objective: str
+    settings: Mapping[str, Any]
+    runs: Mapping[int, Run]
+
+
+class Omission(NamedTuple):
+    """What is not compared, or not all of it, and why."""
+
+    name: str
+    why: str
+
+
+def sort_arms(runs: Sequence[Run]) -> tuple[list[Arm], list[Omission]]:
+    """Arms in the order of their first runs; of one arm and seed the newest run that finished.
+
+    Raises:
+        ConfigError: nothing is left to compare.
+    """
+    omissions: list[Omission] = []
+    kept: dict[tuple[str, int], Run] = {}
+    for run in runs:
+        key = _key(run), run.seed
+        if (why := _unfit(run)) or key[1] is None:
+            omissions.append(Omission(run.name, why or "its seed is not known, so it has no place beside other runs"))
+            continue
+        held = kept.get((key[0], key[1]))
+        older, newer = (held, run) if held is None or version(held.folder) <= version(run.folder) else (run, held)
+        kept[key[0], key[1]] = newer
+        if older is not None:
+            omissions.append(Omission(older.name, f"{newer.name} is newer, with the same arm and seed"))
+    if not kept:
+        raise ConfigError(
+            "none of these runs can be compared:\n"
+            + "\n".join(f"  {plain(name, 200)}: {plain(why, 200)}" for name, why in omissions[:20])
+            + "\n  Fix: name runs of `lit-pref fit` that ended, with callbacks.Displacement and validation pairs."
+        )
+    return _named(kept), omissions
+
+
+def of_compare(folder: Path) -> re.Match[str] | None:
+    """ARM and seed of ``OUT/arms/ARM_seedS/version_N``."""
+    above = folder.parent
+    return re.fullmatch(r"(.+)_seed(-?\d+)", above.name, re.DOTALL) if above.parent.name == "arms" else None
+
+
+def _key(run: Run) -> str:
+    if found := of_compare(run.folder):
+        return f"{run.folder.parents[1]}\0{found[1]}"
+    return json.dumps(settings_of(run), sort_keys=True, default=str)
+
+
+def _unfit(run: Run) -> str | None:
+    if run.manifest and not run.manifest.get("finished"):
+        by = run.manifest.get("stopped_by")
+        return f"unfinished: it ended by {by}" if by else "unfinished: it was killed, or runs still"
+    if run.last.step is None:
+        missing = next((gap for gap in run.gaps if gap.startswith("metrics.csv")), None)
+        return missing or "metrics.csv holds no displacement of validation pairs"
+    return None
+
+
+def _named(kept: Mapping[tuple[str, int], Run]) -> list[Arm]:
+    groups: dict[str, dict[int, Run]] = {}
+    for (key, seed), run in kept.items():
+        groups.setdefault(key, {})[seed] = run
+    firsts = [next(iter(runs.values())) for runs in groups.values()]
+    settings = [settings_of(run) for run in firsts]
+    objectives = [objective_name(run.objective) for run in firsts]
+    compared = [of_compare(run.folder) for run in firsts]
+    names = [match[1] if match else name for match, name in zip(compared, objectives, strict=True)]
+    for name in set(names):
+        places = [i for i, other in enumerate(names) if other == name and not compared[i]]
+        for i, ending in zip(places, told_apart([settings[i] for i in places]), strict=True):
+            names[i] = f"{name} {ending}".strip()
+    arms: list[Arm] = []
+    for name, objective, own, runs in zip(names, objectives, settings, groups.values(), strict=True):
+        while name in {arm.name for arm in arms}:
+            name += "′"
+        arms.append(Arm(name, objective, own, dict(sorted(runs.items()))))
+    return arms

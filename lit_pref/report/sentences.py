@@ -1,0 +1,126 @@
+"""What a report opens with: its numbers in words. Knows a comparison; states nothing that is not in it."""
+
+import math
+from collections.abc import Sequence
+
+from .comparison import ALPHA, Cell, Comparison
+from .metrics import CHOSEN, MARGIN, Metric
+from .numbers import changed, counted, interval, listed, signed, written
+from .texts import plain
+
+_LONGEST = 5  # arms named in one sentence
+
+
+def opening(found: Comparison) -> list[str]:
+    """Three sentences, and a fourth where judges were asked: margin, chosen, what is established, refusals."""
+    said = [_margin(found), _chosen(found), _established(found)]
+    return [sentence for sentence in [*said, _refusals(found)] if sentence]
+
+
+def _margin(found: Comparison) -> str:
+    runs = f"{counted(found.runs, 'run')}, {counted(len(found.seeds), 'seed')}"
+    ranked = _ranked(found, MARGIN)
+    if not ranked:
+        return f"No arm has a margin that is a number ({runs})."
+    best, worst = ranked[-1], ranked[0]
+    if len(found.arms) == 1:
+        return f"Under {_name(best)} the margin changed by {_value(found, best, MARGIN)} ({runs})."
+    return (
+        f"The margin grew most under {_name(best)}, by {_value(found, best, MARGIN)}, and least under {_name(worst)}, "
+        f"by {_value(found, worst, MARGIN)} ({counted(len(found.arms), 'arm')}, {runs}).{_undefined(found, MARGIN)}"
+    )
+
+
+def _chosen(found: Comparison) -> str:
+    ranked = _ranked(found, CHOSEN)
+    if not ranked:
+        return "No arm has a change of the chosen log-probability that is a number."
+    fell = [name for name in ranked if _mean(found, name, CHOSEN) < 0]
+    lowest, highest = ranked[0], ranked[-1]
+    if len(found.arms) == 1:
+        verb = "fell" if fell else "did not fall"
+        return f"The chosen log-probability {verb}: {_value(found, lowest, CHOSEN)} on average."
+    how = f"under {len(fell)} of {len(ranked)} arms" if fell else "under none of the arms"
+    return (
+        f"On average the chosen log-probability fell {how}; it changed by {_value(found, lowest, CHOSEN)} under "
+        f"{_name(lowest)}, the lowest, and by {_value(found, highest, CHOSEN)} under {_name(highest)}, the highest."
+        f"{_undefined(found, CHOSEN)}"
+    )
+
+
+def _established(found: Comparison) -> str:
+    others = [arm.name for arm in found.arms[1:]]
+    first = _name(found.baseline.name)
+    if not others:
+        return "There is one arm, so nothing is compared."
+    parts = []
+    tests = 0
+    for metric in (CHOSEN, MARGIN):
+        cells = {name: found.cells[name][metric.tag] for name in others if metric.tag in found.cells[name]}
+        tests = max([tests, *(cell.tests for cell in cells.values())])
+        names = [f"{_name(n)} ({changed(c.difference.mean, metric.unit)} nats, n = {c.difference.n})"
+                 for n, c in cells.items() if c.established and c.difference]  # fmt: skip
+        if names:
+            parts.append(f"of {metric.title} for {listed(_few(names))}")
+    if not tests:
+        many = counted(len(found.seeds), "seed")
+        takes = "that takes two or more seeds that both arms have, and differences that vary between them"
+        return f"No difference from {first} can be tested ({many}): {takes}."
+    family = f"Holm over {counted(tests, 'test')} of log-probabilities, p < {ALPHA}"
+    if not parts:
+        return f"No difference from {first} in chosen or margin is established at these seeds ({family})."
+    return f"Established differences from {first} are those {listed(parts)} ({family})."
+
+
+def _refusals(found: Comparison) -> str:
+    metric = next((m for m in found.metrics if m.tag.startswith("refusal/rate_")), None)
+    ranked = _ranked(found, metric) if metric else []
+    if metric is None:
+        return ""
+    if not ranked:
+        return f"No arm has a refusal rate: too many responses have no verdict ({plain(metric.title)})."
+    low, high = ranked[0], ranked[-1]
+    judge = plain(metric.tag.removeprefix("refusal/rate_"), 40)
+    if low == high:
+        return f"Of the responses under {_name(low)}, {_value(found, low, metric)} are refusals ({judge})."
+    sure = [c for c in (found.cells[a.name].get(metric.tag) for a in found.arms[1:]) if c and c.established]
+    ending = f"{counted(len(sure), 'difference')} from {_name(found.baseline.name)} established"
+    return (
+        f"Refusals are fewest under {_name(low)} ({_value(found, low, metric)}) and most under {_name(high)} "
+        f"({_value(found, high, metric)}), as {judge} judges; {ending}.{_undefined(found, metric)}"
+    )
+
+
+def _ranked(found: Comparison, metric: Metric) -> list[str]:
+    """Arms that have the metric as a number, lowest first."""
+    names = [arm.name for arm in found.arms if not math.isnan(_mean(found, arm.name, metric))]
+    return sorted(names, key=lambda name: _mean(found, name, metric))
+
+
+def _undefined(found: Comparison, metric: Metric) -> str:
+    cells = {arm.name: found.cells[arm.name].get(metric.tag) for arm in found.arms}
+    names = [_name(n) for n, c in cells.items() if c and c.estimate.n and math.isnan(c.estimate.mean)]
+    return f" Under {listed(_few(names))} it is no number." if names else ""
+
+
+def _mean(found: Comparison, name: str, metric: Metric) -> float:
+    cell = found.cells[name].get(metric.tag)
+    return cell.estimate.mean if cell else math.nan
+
+
+def _value(found: Comparison, name: str, metric: Metric) -> str:
+    cell: Cell = found.cells[name][metric.tag]
+    ends = interval(cell.estimate.low, cell.estimate.high, metric.unit)
+    unit = "" if metric.is_share else f" {metric.unit}"
+    value = signed(cell.estimate.mean) if metric.unit == "nats" else written(cell.estimate.mean, metric.unit)
+    n = f"n = {cell.estimate.n}"
+    return f"{value}{unit} {ends[:-1]}; {n}]" if ends else f"{value}{unit} [{n}]"
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    left = len(names) - _LONGEST
+    return [*names[:_LONGEST], f"{left} more"] if left > 1 else list(names)
+
+
+def _name(name: str) -> str:
+    return plain(name, 40)
