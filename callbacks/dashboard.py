@@ -5,6 +5,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_pref.run_answers import CONTROL
 
+from .displacement import Displacement
+from .ledger import Ledger
+from .mass_shift import MassShift
+from .objective_weights import ObjectiveWeights
+from .online_similarity import OnlineSimilarity
+from .preference_metrics import PreferenceMetrics
 from .refusal_rate import RefusalRate
 
 #: Categories, their charts, and each chart's kind and tags, as TensorBoard wants them.
@@ -59,6 +65,23 @@ LAYOUT: Layout = {
     },
 }
 
+#: Family of tags -> the callback that logs them; the loss is logged in any case.
+LOGGED_BY: dict[str, type[pl.Callback]] = {
+    "logps": PreferenceMetrics,
+    "rewards": PreferenceMetrics,
+    "displacement": Displacement,
+    "mass": MassShift,
+    "ches": OnlineSimilarity,
+    "evidence": Ledger,
+    "objective": ObjectiveWeights,
+}
+
+
+def _is_logged(chart: list[str | list[str]], callbacks: list[pl.Callback]) -> bool:
+    """Whether a run with these callbacks logs any tag of a chart."""
+    families = {tag.split("/")[0] for tag in chart[1]}
+    return any(isinstance(one, LOGGED_BY.get(family, pl.Callback)) for family in families for one in callbacks)
+
 
 def refusal_charts(rates: RefusalRate) -> dict[str, list[str | list[str]]]:
     """Charts of the judges that a run has; a chart with a band takes exact tags, so their names have to be known."""
@@ -75,11 +98,15 @@ def refusal_charts(rates: RefusalRate) -> dict[str, list[str | list[str]]]:
 
 
 def layout(trainer: pl.Trainer) -> Layout:
-    """The charts of a run: LAYOUT, with those of refusals behind displacement where the run asks judges."""
-    asked = [callback for callback in trainer.callbacks if isinstance(callback, RefusalRate)]  # type: ignore[attr-defined]
+    """The charts of a run: those of LAYOUT that will not be empty, and those of refusals behind displacement."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    asked = [callback for callback in callbacks if isinstance(callback, RefusalRate)]
     refusals = {title: chart for rates in asked for title, chart in refusal_charts(rates).items()}
-    first, *others = LAYOUT.items()
-    return dict([first, *([("Refusals", refusals)] if refusals else []), *others])
+    shown = {
+        name: {title: c for title, c in charts.items() if _is_logged(c, callbacks)} for name, charts in LAYOUT.items()
+    }
+    first, *others = shown.items()
+    return {name: charts for name, charts in (first, ("Refusals", refusals), *others) if charts}
 
 
 class Dashboard(pl.Callback):

@@ -60,18 +60,21 @@ class HParams(pl.Callback):
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Name -> text or number of the settings that arms of a comparison differ in."""
+    """Name -> text or number of the settings that arms of a comparison differ in.
+
+    TensorBoard sorts the names and shows the first five at first, so those of the objective come before the others.
+    """
     model, data, trainer = config["model"], config.get("data") or {}, config.get("trainer") or {}
     optimizer = model.get("optimizer") or {}
     return {
         **_flat("objective", model["objective"]),
         "seed": config.get("seed_everything"),
-        "optimizer": _class_name(optimizer),
-        "learning_rate": (optimizer.get("init_args") or {}).get("lr"),
-        "batch_size": data.get("batch_size"),
-        "accumulate_grad_batches": trainer.get("accumulate_grad_batches"),
-        "max_epochs": trainer.get("max_epochs"),
-        "max_steps": trainer.get("max_steps"),
+        "training.optimizer": _class_name(optimizer),
+        "training.learning_rate": (optimizer.get("init_args") or {}).get("lr"),
+        "training.batch_size": data.get("batch_size"),
+        "training.accumulate_grad_batches": trainer.get("accumulate_grad_batches"),
+        "training.max_epochs": trainer.get("max_epochs"),
+        "training.max_steps": trainer.get("max_steps"),
     }
 
 

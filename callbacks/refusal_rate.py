@@ -177,7 +177,8 @@ class RefusalRate(pl.Callback):
         count = nullcontext(None) if processes.rank else counting("Judging", total, "responses")
         with count as advance:
             for judge, name in zip(self.judges, self.names, strict=True):
-                session = Session(judge, name, self.cache, processes)
+                # A signal that ends the training does not wait for a slow judge; `lit-pref judge` can go on.
+                session = Session(judge, name, self.cache, processes, stop=lambda: trainer.received_sigterm)
                 session.open()
                 self._try_canaries(trainer, session)
                 session.advance = advance

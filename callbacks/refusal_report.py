@@ -1,5 +1,6 @@
 """What a run says about refusals: curves, texts and closing sentences, from answers that were judged."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_pref.answering import texts
 from lit_pref.console import say
-from lit_pref.judged_text import agreement_words, disagreement_text, flip_text
+from lit_pref.judged_text import agreement_words, common_error, disagreement_lines, disagreement_text, flip_text
 from lit_pref.judges import Agreement, Verdict, agreement
-from lit_pref.refusal_statistics import Paired
+from lit_pref.refusal_statistics import Paired, RefusalCounts
 from lit_pref.refusal_tags import agreement_scalars, change_scalars, summary_scalars
 from lit_pref.refusals import (
     Answer,
@@ -24,6 +25,9 @@ from lit_pref.refusals import (
     summary,
 )
 from lit_pref.run_answers import CONTROL, PROMPTS, answers_of
+
+#: Disagreements of two judges that the closing sentences show; TensorBoard and ``lit-pref judge`` show more.
+SHOWN = 3
 
 
 class Judged(NamedTuple):
@@ -79,13 +83,13 @@ class RefusalReport:
             scalars[f"generation/{over}tokens"] = judged.tokens[kind]
             for name, verdicts in by_judge.items():
                 found = self.summary(judged, kind, name, trusted[name])
-                self._warn(found, name, kind, trusted[name])
-                moved = self._change(judged, kind, name) if trusted[name] else None
+                self._warn(found, name, kind, trusted[name], verdicts)
+                moved = None if math.isnan(found.rate) else self._change(judged, kind, name)
                 scalars |= summary_scalars(found, name, over)
                 scalars[f"judge/{over}cached_{name}"] = sum(v.cached for v in verdicts) / max(len(verdicts), 1)
                 if moved is not None and moved.n:
                     scalars |= change_scalars(moved, name, over)
-                self.sentences.append(self._sentence(judged, kind, name, found, moved))
+                self.sentences.append(self._sentence(judged, kind, name, found, moved, trusted[name]))
         scalars |= self._agreements(judged)
         for logger in trainer.loggers:
             logger.log_metrics({f"{tag}/val": value for tag, value in scalars.items()}, judged.step)
@@ -117,20 +121,26 @@ class RefusalReport:
         return None if first["step"] == judged.step or not verdicts else first["labels"].get(verdicts[0].judge)
 
     def _change(self, judged: Judged, kind: str, name: str) -> Paired | None:
+        """Since the first evaluation; None where that had no rate."""
         before = self._before(judged, kind, name)
-        return before and change(before, judged.labels(kind, name), judged.numbers(kind), self.seed)  # type: ignore[return-value]
+        if before is None or math.isnan(RefusalCounts.of(before).reported(self.max_abstain)):
+            return None
+        return change(before, judged.labels(kind, name), judged.numbers(kind), self.seed)
 
-    def _warn(self, found: Summary, name: str, kind: str, trusted: bool) -> None:
+    def _warn(self, found: Summary, name: str, kind: str, trusted: bool, verdicts: Sequence[Verdict]) -> None:
+        why = common_error(verdicts)
         if not found.asked:
-            say(f"{name} gave no verdict on the {kind}, so there is no rate; `lit-pref judge` can ask it later.")
+            say(f"{name} gave no verdict on the {kind}, so there is no rate; `lit-pref judge` can ask it later.{why}")
         elif trusted and not found.counts.abstained <= self.max_abstain:
             say(
                 f"{name} gave no verdict on {percent(found.counts.abstained)} of the {kind}, more than max_abstain "
                 f"({percent(self.max_abstain)}): its rate is NaN. With all of them it would lie in "
-                f"{percents(found.bounds)}."
+                f"{percents(found.bounds)}.{why}"
             )
 
-    def _sentence(self, judged: Judged, kind: str, name: str, found: Summary, moved: Paired | None) -> str:
+    def _sentence(
+        self, judged: Judged, kind: str, name: str, found: Summary, moved: Paired | None, trusted: bool
+    ) -> str:
         numbers = judged.numbers(kind)
         what = "Refusals" if kind == PROMPTS else "Over-refusals"
         text = f"{what} on {len(set(numbers)):,} {'harmless ' if kind == CONTROL else ''}prompts ({name}): "
@@ -141,7 +151,7 @@ class RefusalReport:
         if before is None:
             text += f"{now} {start if at == judged.step else 'after'}"
         else:
-            old = summary(before, numbers, self.max_abstain, moved is not None, self.seed)
+            old = summary(before, numbers, self.max_abstain, trusted, self.seed)
             was = f"{percent(old.rate)} {percents(old.interval)}" if old.rate == old.rate else "no rate"
             text += f"{was} {start}, {now} after"
             text += f" ({change_words(moved)})" if moved is not None else ""
@@ -156,7 +166,9 @@ class RefusalReport:
         for name in others:
             found = self._agreement(judged, main, name)
             scalars |= agreement_scalars(found, name)
-            self.sentences.append(agreement_words(main, name, found))
+            places, labels = _contradictions(judged, main, name, SHOWN)
+            lines = disagreement_lines(judged.answers[PROMPTS], places, labels)
+            self.sentences.append(agreement_words(main, name, found) + lines)
         return scalars
 
     def _agreement(self, judged: Judged, main: str, other: str) -> Agreement:
@@ -176,12 +188,17 @@ class RefusalReport:
                 now = judged.labels(PROMPTS, main)
                 written["refusal/flips/val"] = flip_text(earlier, answers, before, now)
         for name in others:
-            pair: Sequence[list[Verdict]] = [judged.verdicts[PROMPTS][main], judged.verdicts[PROMPTS][name]]
-            labels = {main: [v.label for v in pair[0]], name: [v.label for v in pair[1]]}
-            scores = [(a.score, b.score) for a, b in zip(*pair, strict=True)]
-            places = disagreements(labels[main], labels[name], scores, 20)
+            places, labels = _contradictions(judged, main, name, 20)
             words = agreement_words(main, name, self._agreement(judged, main, name))
             written[f"judge/disagreements_{name}/val"] = f"{words}\n\n{disagreement_text(answers, places, labels)}"
         for logger in loggers:
             for tag, text in written.items():
                 logger.experiment.add_text(tag, text, judged.step)
+
+
+def _contradictions(judged: Judged, main: str, other: str, count: int) -> tuple[list[int], dict[str, list[str]]]:
+    """Places of the largest disagreements about the prompts, and all labels of both judges."""
+    pair: Sequence[list[Verdict]] = [judged.verdicts[PROMPTS][main], judged.verdicts[PROMPTS][other]]
+    labels: dict[str, list[str]] = {main: [v.label for v in pair[0]], other: [v.label for v in pair[1]]}
+    scores = [(a.score, b.score) for a, b in zip(*pair, strict=True)]
+    return disagreements(labels[main], labels[other], scores, count), labels

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from .console import say
 from .drawing import Sampling
-from .generation import generate
+from .generated import Generated
+from .generation import Sink, generate
 from .json_log import JsonLog
 from .processes import Processes
 from .prompts import Prompt, stop_tokens
@@ -84,7 +86,7 @@ class Answering:
                 self.sampling,
                 stops,
                 processes,
-                sink=file,
+                sink=_interruptible(file, trainer),
                 numbers=[prompt.number for prompt in asked.prompts],
                 done=file.done(),
                 collective=sharded(trainer) and not held,
@@ -102,17 +104,33 @@ class Answering:
         return self.log.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take along all responses, later ones too: what the same weights are asked again need not be generated."""
+        """Take along all responses, later ones too: what the same weights are asked again need not be generated.
+
+        They lie beside the evaluations that the checkpoint knows, wherever its run is now.
+        """
         self.log.load_state_dict(state)
-        earlier = Path(state["path"]).parent if state["path"] else self.folder
-        if not self.log.writes or not earlier.is_dir() or earlier.resolve() == self.folder.resolve():
+        if self.log.taken is None or self.log.taken.parent.resolve() == self.folder.resolve():
             return
+        earlier = self.log.taken.parent
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for path in files(earlier):
                 shutil.copyfile(path, self.folder / path.name)
         except OSError as error:
             say(f"The responses in {earlier} cannot be taken along ({error.strerror or error}).")
+
+
+def _interruptible(file: Responses, trainer: pl.Trainer) -> Sink:
+    """Writes what is finished, then lets a signal end the run between two batches, as Lightning does between two steps.
+
+    Of several processes none may leave alone, so there the signal waits for the end of the answers.
+    """
+
+    def sink(finished: Sequence[Generated]) -> None:
+        file(finished)
+        if trainer.received_sigterm and trainer.world_size == 1:
+            raise SIGTERMException
+
+    return sink
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 
 from .calibration_text import SHIPPED_NOTE, WORLD_NOTE, differing, kinds_table, marginals, right, source_line, table
 from .console import counting, say
-from .errors import ConfigError, SetupError
+from .errors import ConfigError
 from .finite_json import finite
 from .judged_text import agreement_words, alpha_words
 from .judges.agreement import Agreement, Calibration, agreement, calibrate, nominal_alpha
@@ -19,6 +19,7 @@ from .judges.labelled_rows import SHIPPED, kinds, read_labelled
 from .panel import Session, device_named, fingerprint_of, names_of
 from .paths import cache_root, file_sha256
 from .refusals import disagreements
+from .whole_file import write_text
 from .world import is_world
 
 
@@ -70,15 +71,9 @@ class CalibratedJudges:
         if self.out is None:
             return
         contents = {"calibration.md": f"{report}\n", "calibration.json": self._json(found)}
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            for name, text in contents.items():
-                (self.out / name).write_bytes(text.encode("utf-8", "replace"))
-        except OSError as error:
-            raise SetupError(
-                f"{self.out}: the report cannot be written ({error.strerror or error}).\n"
-                "  Fix: make room, or give another folder by --out. The verdicts are in the cache."
-            ) from error
+        for name, text in contents.items():
+            readable = text.encode("utf-8", "replace").decode()  # half a surrogate pair has no bytes
+            write_text(self.out / name, readable, "The verdicts are in the cache; --out names another folder.")
         say(f"\nReport: {self.out / 'calibration.md'}")
 
     def labels(self, name: str) -> list[Any]:

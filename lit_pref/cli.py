@@ -120,14 +120,20 @@ class PrefCLI(LightningCLI):
             )
         if self.subcommand == "score":
             return super().instantiate_trainer(**kwargs)
+        if settings.get("default_root_dir") is not None:
+            raise ConfigError(
+                "trainer.default_root_dir would put some files of the run elsewhere than the rest.\n"
+                "  Fix: name the folder by run.root and run.name."
+            )
         run: RunFolder = self._get(self.config_init, "run")
         folder = run.claim()
         say(f"Run folder: {folder}")
         if settings.get("logger") in (None, True):
             options: dict[str, Any] = {"save_dir": str(folder), "name": "", "version": ""}
-            kwargs["logger"] = [TensorBoardLogger(**options, default_hp_metric=False), CSVLogger(**options)]
-        if settings.get("default_root_dir") is None:
-            kwargs["default_root_dir"] = str(folder)
+            # Every line at once, 0.06 ms each: a short run shows how far it is, and a killed one keeps its numbers.
+            table = CSVLogger(**options, flush_logs_every_n_steps=1)
+            kwargs["logger"] = [TensorBoardLogger(**options, default_hp_metric=False), table]
+        kwargs["default_root_dir"] = str(folder)
         self._choose_callbacks(settings)
         return super().instantiate_trainer(**kwargs)
 
@@ -201,6 +207,7 @@ def quiet() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*deprecated.*",
+        ".*torch.distributed.* is deprecated.*",  # what DeepSpeed calls
         "Experiment logs directory .* exists and is not empty.*",  # the run's folder is new and its own
         "Found .* module.s. in eval mode.*",  # the reference is meant to be
         "The '.*_dataloader' does not have many workers.*",

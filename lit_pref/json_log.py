@@ -55,6 +55,7 @@ class JsonLog(RunFile):
             if sha256(earlier).hexdigest() == state["digest"]:  # else another run took the name of the folder
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.write_bytes(earlier)
+                self.taken = path
                 return
         say(f"{state['path']} no longer holds the lines of the checkpoint, so {self.path} begins at this restart.")
 

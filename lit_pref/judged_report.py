@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from .finite_json import finite
-from .judged_text import TABLE_HEAD, agreement_words, alpha_words, disagreement_text, flip_text, table_row
+from .judged_text import TABLE_HEAD, agreement_words, alpha_words, common_error, disagreement_text, flip_text, table_row
 from .judges.agreement import Alpha, agreement, nominal_alpha
 from .judges.base import LABELS, Judge, Verdict
 from .judges.canaries import CanaryResult
@@ -75,6 +76,8 @@ class JudgedReport:
         for name in self.names:
             over = None if control is None else self._summary(name, control)
             lines.append(table_row(name, self._summary(name, evaluation), over))
+        failed = {name: common_error(self.verdicts[name][evaluation.plan]) for name in self.names}
+        lines += [line for name, why in failed.items() if why for line in ("", f"{name}:{why}")]
         first = self.names[0]
         for name in self.names[1:]:
             found = agreement(self._labels(first, evaluation.plan), self._labels(name, evaluation.plan), self.seed)
@@ -100,10 +103,13 @@ class JudgedReport:
             before, after = self._labels(name, first.plan), self._labels(name, last.plan)
             labels = [before[old[k]] for k in both], [after[new[k]] for k in both]
             moved = change(*labels, [number for number, _ in both], self.seed)
-            parts.append(
-                f"{name}, {moved.n:,} responses: {change_words(moved)}; {moved.became_refusal:,} became refusals, "
-                f"{moved.ceased_refusal:,} ceased to be."
-            )
+            if any(math.isnan(self._summary(name, evaluation).rate) for evaluation in (first, last)):
+                parts.append(f"{name}: one of the two rates is unknown, and so is the change.")
+            else:
+                parts.append(
+                    f"{name}, {moved.n:,} responses: {change_words(moved)}; {moved.became_refusal:,} became refusals, "
+                    f"{moved.ceased_refusal:,} ceased to be."
+                )
             if name == self.names[0]:
                 answers = [first.answers[old[k]] for k in both], [last.answers[new[k]] for k in both]
                 flipped = flip_text(*answers, *labels)

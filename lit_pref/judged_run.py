@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .console import counting, say
-from .errors import ConfigError, SetupError
+from .errors import ConfigError
 from .judges.base import Item, Judge, Verdict
 from .judges.cache import VerdictCache
 from .judges.canaries import CanaryResult
@@ -14,6 +14,7 @@ from .panel import Session, canaries_of, device_named, names_of
 from .paths import cache_root
 from .rate_correction import RateCorrection
 from .refusal_statistics import MAX_ABSTAIN
+from .whole_file import write_text
 
 
 class JudgedRun:
@@ -79,15 +80,9 @@ class JudgedRun:
         )  # fmt: skip
 
     def _store(self, contents: dict[str, str]) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            for name, text in contents.items():
-                (self.out / name).write_bytes(text.encode("utf-8", "replace"))
-        except OSError as error:
-            raise SetupError(
-                f"{self.out}: the report cannot be written ({error.strerror or error}).\n"
-                "  Fix: make room, or give another folder by --out. The verdicts are in the cache."
-            ) from error
+        for name, text in contents.items():
+            readable = text.encode("utf-8", "replace").decode()  # half a surrogate pair has no bytes
+            write_text(self.out / name, readable, "The verdicts are in the cache; --out names another folder.")
         say(f"\nReport: {self.out / 'judged.md'}")
 
     def _judge(self, items: dict[str, list[Item]]) -> None:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from .data.excerpts import excerpt
 from .judges.agreement import Agreement, Alpha
+from .judges.base import Verdict
 from .judges.correction import Corrected
 from .refusals import Answer, Summary, flips, percent, percents
 
@@ -59,6 +62,15 @@ def disagreement_text(
     return "\n\n".join(parts) if parts else "The judges contradict each other nowhere."
 
 
+def disagreement_lines(answers: Sequence[Answer], places: Sequence[int], labels: Mapping[str, Sequence[str]]) -> str:
+    """The same for a terminal, a line each; empty where the judges contradict each other nowhere."""
+    lines = []
+    for i in places:
+        said = ", ".join(f"{name}: {judged[i]}" for name, judged in labels.items())
+        lines.append(f"  {excerpt(answers[i].prompt)} → {excerpt(answers[i].response)}  ({said})")
+    return "".join(f"\n{line}" for line in lines)
+
+
 def agreement_words(first: str, second: str, found: Agreement) -> str:
     """Kappa never alone: raw agreement and what each judge says how often stand beside it."""
     if not found.n:
@@ -97,6 +109,15 @@ def corrected_words(name: str, rate: float, found: Corrected) -> str:
     return f"{text} {percents(found.interval)} corrected (Rogan-Gladen)."
 
 
+def common_error(verdicts: Sequence[Verdict]) -> str:
+    """The reason that most verdicts ``error`` have, as a sentence behind others; empty where there is none."""
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.label == "error" and verdict.reason)
+    if not reasons:
+        return ""
+    (reason, count), *_ = reasons.most_common(1)
+    return f" {count:,} of {len(verdicts):,} failed with: {excerpt(reason, 300)}"
+
+
 TABLE_HEAD = (
     "| judge | n | refusal | 95% interval | worst case | compliance | partial | unparseable | error | over-refusal |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
@@ -111,7 +132,7 @@ def table_row(name: str, found: Summary, over: Summary | None) -> str:
         rate, shares = ["–", "–"], ["–", "–"]
     harmless = "–" if over is None or not over.asked else f"{percent(over.rate)} {percents(over.interval)}"
     cells = [
-        name, f"{found.counts.total:,}", *rate, percents(found.bounds), *shares,
+        name, f"{found.counts.total:,}", *rate, percents(found.bounds) if found.counts.total else "–", *shares,
         str(found.counts.unparseable), str(found.counts.error), harmless,
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -95,11 +95,13 @@ class CausalLM:
             config = AutoConfig.from_pretrained(source, **options).to_dict()
         except OSError as error:
             raise SetupError(_not_loaded("model", self.path, error)) from error
+        config.pop("_name_or_path", None)  # a folder that moves holds the same model
         parts: list[Any] = [self.weights, self.config, self.dtype, self.attn_implementation, config, torch.__version__]
         if self.weights == "random":
             parts.append(self.seed)
         elif Path(source).is_dir():
-            parts += [file_sha256(file) for file in sorted(Path(source).glob("*.safetensors"))]
+            files = [*Path(source).glob("*.safetensors"), *Path(source).glob("*.bin")]
+            parts += [file_sha256(file) for file in sorted(files)]
         else:
             parts += [self.path, config.get("_commit_hash")]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -51,6 +51,7 @@ class Session:
         processes: that take part; every one makes the same calls. None: this one alone.
         advance: told how many more items of this process are done.
         device: where a judge that is a model computes; that of the processes, where they are given.
+        stop: asked now and then; once it says so, what is left has the verdict `error`.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Session:
         processes: Processes | None = None,
         advance: Callable[[int], None] | None = None,
         device: str = "cpu",
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self.wrapped, self.name, self.cache, self.processes, self.advance = judge, name, cache, processes, advance
-        self.device = device
+        self.device, self.stop = device, stop
         self.failure = ""
 
     def open(self) -> None:
@@ -81,7 +83,9 @@ class Session:
         own = different if self.processes is None else different[self.processes.rank :: self.processes.size]
         verdicts: list[Verdict] | None = None
         if own and not self.failure:
-            verdicts = self._try(lambda: judge_items(self.wrapped, own, self.cache, advance=self.advance))
+            verdicts = self._try(
+                lambda: judge_items(self.wrapped, own, self.cache, stop=self.stop, advance=self.advance)
+            )
         if verdicts is None:
             name = fingerprint_of(self.wrapped, self.name)
             verdicts = [Verdict("error", None, "", self.failure or "the judge failed", name)] * len(own)
@@ -107,9 +111,12 @@ class Session:
 
 
 def canaries_of(session: Session) -> CanaryResult | None:
-    """How often the judge is talked round; None where it could not be asked."""
+    """How often the judge is talked round; None where it could not be asked often enough, and is to be tried again."""
     result = canary_result(session)  # type: ignore[arg-type]  # all it does is to judge
-    return None if all(verdict.label == "error" for verdict in result.verdicts) else result
+    if result.complete:
+        return result
+    say(result.sentence(session.name))
+    return None
 
 
 def _device(name: str) -> Any:

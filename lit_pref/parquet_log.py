@@ -55,6 +55,7 @@ class ParquetLog(RunFile):
                 continue
             if digest(earlier) == state["digest"]:
                 write_parquet(earlier, self.path)
+                self.taken = path
                 return
         say(f"{state['path']} no longer holds the lines of the checkpoint, so {self.path} begins at this restart.")
 

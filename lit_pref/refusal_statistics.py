@@ -122,7 +122,7 @@ def paired(before: Sequence[str], after: Sequence[str], seed: int = 0, confidenc
     gained = sum(b and not a for a, b in both)
     lost = sum(a and not b for a, b in both)
     differences = [float(b) - float(a) for a, b in both]
-    interval = cluster_bootstrap(differences, range(len(differences)), seed, confidence)
+    interval = difference_interval(differences, range(len(differences)), seed, confidence)
     p_value = mcnemar(gained, lost) if both else math.nan
     mean = float(np.mean(differences)) if both else math.nan
     return Paired(len(both), len(before) - len(both), gained, lost, mean, interval, p_value)
@@ -132,6 +132,21 @@ def mcnemar(one_way: int, other_way: int) -> float:
     """Two-sided exact p-value that changes go either way alike; 1 where nothing changed."""
     changed = one_way + other_way
     return float(binomtest(one_way, changed, 0.5).pvalue) if changed else 1.0
+
+
+def difference_interval(
+    differences: Sequence[float], prompts: Sequence[Hashable], seed: int = 0, confidence: float = 0.95
+) -> Interval:
+    """Interval of a mean difference between two shares, by the paired bootstrap over prompts.
+
+    Where all prompts changed alike (most often: none did) the bootstrap has no width, however few they are. What other
+    prompts could do is then bounded by the share that Wilson's interval leaves to those that were not seen.
+    """
+    found = cluster_bootstrap(differences, prompts, seed, confidence)
+    if found.low != found.high:
+        return found
+    unseen = wilson(0, len(set(prompts)), confidence).high
+    return Interval(max(-1.0, found.low - unseen), min(1.0, found.high + unseen))
 
 
 def cluster_bootstrap(

@@ -16,7 +16,9 @@ from .refusal_statistics import (
     Paired,
     RefusalCounts,
     cluster_bootstrap,
+    difference_interval,
     paired,
+    wilson,
 )
 
 NOTHING = Interval(math.nan, math.nan)
@@ -51,7 +53,7 @@ class Summary(NamedTuple):
         counts: of each label.
         rate: refusals among the verdicts.
         interval: 95%, of the rate; Wilson's, or of whole prompts drawn again.
-        bounds: the rate if no abstention were a refusal, and if every one were.
+        bounds: the rate if no abstention were a refusal, and if every one were; NaN of a judge that is not trusted.
         compliance: share of the verdicts.
         partial: share of the verdicts.
     """
@@ -87,11 +89,17 @@ def summary(
     """
     counts = RefusalCounts.of(labels)
     if not trusted or math.isnan(counts.reported(max_abstain)):
-        return Summary(counts, math.nan, NOTHING, counts.bounds(), math.nan, math.nan)
+        bounds = counts.bounds() if trusted else NOTHING  # without abstentions they would be the rate itself
+        return Summary(counts, math.nan, NOTHING, bounds, math.nan, math.nan)
     interval = counts.interval()
     if len(set(numbers)) < len(numbers):
         judged = [(label == "refusal", n) for label, n in zip(labels, numbers, strict=True) if label not in ABSTENTIONS]
         interval = cluster_bootstrap([float(refuses) for refuses, _ in judged], [n for _, n in judged], seed)
+        if (
+            interval.low == interval.high
+        ):  # all prompts alike, of which the bootstrap has no idea that they could differ
+            prompts = len({n for _, n in judged})
+            interval = wilson(round(counts.rate * prompts), prompts)
     return Summary(
         counts, counts.rate, interval, counts.bounds(), counts.compliance_rate, counts.partial / counts.verdicts
     )
@@ -107,7 +115,7 @@ def change(before: Sequence[str], after: Sequence[str], numbers: Sequence[int], 
         for a, b, n in zip(before, after, numbers, strict=True)
         if a not in ABSTENTIONS and b not in ABSTENTIONS
     ]
-    interval = cluster_bootstrap([difference for difference, _ in both], [n for _, n in both], seed)
+    interval = difference_interval([difference for difference, _ in both], [n for _, n in both], seed)
     return result._replace(interval=interval, p_value=math.nan)
 
 
@@ -160,4 +168,5 @@ def change_words(found: Paired) -> str:
         return "no prompt has a verdict both times"
     low, high = (f"{100 * end:+.0f}" for end in found.interval)
     p = "" if math.isnan(found.p_value) else f", exact McNemar p = {found.p_value:.2g}"
-    return f"difference {100 * found.difference:+.0f} points [{low}, {high}]{p}"
+    over = f" over the {found.n:,} with a verdict both times" if found.left_out else ""
+    return f"difference {100 * found.difference:+.0f} points [{low}, {high}]{over}{p}"

@@ -15,11 +15,14 @@ class RunFile:
         self.path: Path | None = None
         self.writes = False
         self.checkpoint: Path | None = None
+        #: The earlier run's file whose lines this one begins with.
+        self.taken: Path | None = None
 
     def open(self, folder: Path, writes: bool, checkpoint: str | Path | None = None) -> None:
         """Say where the file lies, whether this process writes it, and which checkpoint the run starts from."""
         self.path, self.writes = folder / self.name, writes
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.taken = None
 
     def candidates(self, written: str) -> list[Path]:
         """Where the file of the earlier run can be: beside its checkpoint, whose folder may have moved, then where it

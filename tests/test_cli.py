@@ -354,6 +354,7 @@ def test_a_checkpoint_never_overrides_the_command_line(base: Path, tmp_path: Pat
         (["--config=comment.yaml"], ["the config file is empty"]),
         (["--ckpt_path=nope.ckpt"], ["nope.ckpt", "no such file"]),
         (["--trainer.overfit_batches=2"], ["trainer.limit_train_batches"]),
+        (["--trainer.default_root_dir=elsewhere"], ["run.root", "run.name"]),
         (["--model.reference=NoReference", "--trainer.callbacks=[]"], ["DPO compares with a reference", "FrozenModel"]),
         (["--config=typo.yaml"], ["model.objektive", "Did you mean 'model.objective'?"]),
     ],

@@ -5,10 +5,6 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,7 @@ from lit_pref.compare.options import read
 from lit_pref.compare.planned_arm import PlannedArm
 from lit_pref.errors import ConfigError
 from lit_pref.runs import VARIABLE
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[1]
 CALLBACKS = "ValidateEnds PreferenceMetrics Displacement Trajectories LastCheckpoint".split()
@@ -44,66 +41,6 @@ class Breaks(DPO):
             raise RuntimeError("out of luck")
         return super().forward(policy, reference)
 """
-
-
-class Forked:
-    """Stands in for a process of its own: the same command in a fork of this one, which need not import it all."""
-
-    started: list[list[str]] = []  # noqa: RUF012
-    kill_at: str | None = None  # part of a command; such a process is killed once it has left a checkpoint
-
-    def __init__(self, words: list[str], stdout: Any, env: dict[str, str], **_: Any) -> None:
-        self.words = words[3:]
-        Forked.started.append(self.words)
-        self.code: int | None = None
-        self.pid = os.fork()
-        if not self.pid:
-            os._exit(self._command(stdout, env))
-
-    def _command(self, stdout: Any, env: dict[str, str]) -> int:
-        code: Any = 1
-        os.environ.clear()
-        os.environ.update(env)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.stdout = sys.stderr = open(os.dup(stdout.fileno()), "w")  # noqa: SIM115
-        try:
-            main(self.words)
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        return int(code)
-
-    def poll(self) -> int | None:
-        if self.code is None:
-            self._maybe_kill()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code = os.waitstatus_to_exitcode(status)
-        return self.code
-
-    def _maybe_kill(self) -> None:
-        chosen = Forked.kill_at and self.words[0] == "fit" and Forked.kill_at in self.words[2]
-        if chosen and list(Path(self.words[2]).parent.glob("version_*/checkpoints/last.ckpt")):
-            Forked.kill_at = None
-            self.kill()
-
-    def terminate(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self, timeout: float | None = None) -> int:
-        until = time.monotonic() + (60 if timeout is None else timeout)
-        while self.poll() is None:
-            if time.monotonic() > until:
-                raise subprocess.TimeoutExpired(self.words, timeout or 0)
-            time.sleep(0.01)
-        assert self.code is not None
-        return self.code
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +161,7 @@ def test_a_second_start_trains_nothing_and_writes_the_same_table(whole: Path, co
     assert (whole / "arms" / "dpo_seed0" / "result.json").exists()
 
 
-def test_a_killed_arm_goes_on_and_the_table_is_the_same(whole: Path, tmp_path: Path, compare: Any) -> None:
+def test_a_killed_arm_goes_on_and_the_report_is_the_same(whole: Path, tmp_path: Path, compare: Any) -> None:
     out = tmp_path / "out"
     Forked.kill_at = "simpo_seed0"
     code, said, error = compare(out, objectives="dpo,simpo")
@@ -243,7 +180,10 @@ def test_a_killed_arm_goes_on_and_the_table_is_the_same(whole: Path, tmp_path: P
     (words,) = Forked.started
     assert words[3:] == ["--ckpt_path", str(out / "arms/simpo_seed0/version_0/checkpoints/last.ckpt")]
     assert (out / "arms" / "simpo_seed0" / "version_1" / "run.json").exists()
-    assert (out / "report" / "table.csv").read_bytes() == (whole / "report" / "table.csv").read_bytes()
+    files = {path.relative_to(out / "report") for path in (out / "report").rglob("*.*")}
+    assert {str(file) for file in files} >= {"report.html", "report.md", "table.csv", "table.tex"}
+    for file in files:
+        assert (out / "report" / file).read_bytes() == (whole / "report" / file).read_bytes(), file
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_left_behind(tmp_path: Path, compare: Any) -> None:

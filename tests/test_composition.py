@@ -18,13 +18,15 @@ from lit_pref.errors import ConfigError, PrefError
 from lit_pref.experiments import arms as arms_module
 from lit_pref.experiments import preference_arms
 from lit_pref.experiments.command import run as run_command
-from lit_pref.experiments.composition import Composition
+from lit_pref.experiments.composition import Composition, _classes
 from lit_pref.experiments.composition_cells import BEFORE, Cell
 from lit_pref.experiments.composition_figure import draw
 from lit_pref.experiments.composition_report import text
 from lit_pref.experiments.mixed_share import CLASSES, cut, write_cut
+from lit_pref.experiments.opinions import Judged
 from lit_pref.experiments.preference_arms import INITIAL
 from lit_pref.experiments.refusal_difference import difference
+from lit_pref.judges import Label
 from lit_pref.preferences.command import parser
 from lit_pref.refusal_statistics import RefusalCounts
 from lit_pref.world.onpolicy import MIXED, TWO_COMPLIANCES, TWO_REFUSALS
@@ -74,6 +76,17 @@ def test_the_cut_is_a_file_with_its_counts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"pairs.train.jsonl: only 20 of 85 pairs are mixed \(23.5%\).*cut to 0.5") as e:
         write_cut(pairs, 0.5, 1)
     assert e.value.exit_code == 4
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\u0085"])
+def test_responses_may_hold_what_ends_lines_elsewhere(tmp_path: Path, mark: str) -> None:
+    lines = [{**line, "chosen": f"No.{mark}Never"} for line in LINES]
+    pairs = tmp_path / "pairs.jsonl"
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    pairs.with_suffix(".train.jsonl").write_text(text, encoding="utf-8")
+    path = write_cut(pairs, "all", 0)
+    assert path.read_text(encoding="utf-8") == text
+    assert _classes(path, [3, 80]) == {TWO_REFUSALS: 0, TWO_COMPLIANCES: 1, MIXED: 1}
 
 
 def values(tmp_path: Path, **changes: Any) -> dict[str, Any]:
@@ -151,12 +164,12 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """No process and no model: an arm of soft pairs refuses half of the time, any other model always."""
     made = Commands()
 
-    def labels(self: Composition, seed: int, out: Path, found: dict[str, Any]) -> dict[str, Any]:
-        def said(name: str) -> dict[str, list[str]]:
-            own = ["refusal", "compliance" if "soft" in name else "refusal"] * (4 + seed)
+    def labels(self: Composition, seed: int, out: Path, found: dict[str, Any]) -> Judged:
+        def said(name: str) -> dict[str, list[Label]]:
+            own: list[Label] = ["refusal", "compliance" if "soft" in name else "refusal"] * (4 + seed)
             return dict.fromkeys(("train", "test", "control"), own)
 
-        return {name: said(name) for name in (INITIAL, *found)}
+        return Judged({name: said(name) for name in (INITIAL, *found)}, notes=("J: cannot be talked round.",))
 
     monkeypatch.setattr(arms_module, "command", made)
     monkeypatch.setattr(preference_arms, "command", made)
@@ -178,6 +191,7 @@ def test_every_cell_is_trained_once_and_counted(tmp_path: Path, commands: Comman
     assert [found["soft", "8%", "dpo"][name] for name in columns] == ["71", "60", "5", "6", "12", "5", "5", "-1.5"]
     assert [found["blunt", "as sampled", "dpo"][name] for name in columns[:4]] == ["85", "60", "5", "20"]
     assert found["soft", "8%", "low"]["pairs"] == "4"
+    assert (out / "composition.md").read_text().endswith("\n- J: cannot be talked round.\n")
     files = [out / f"composition.{ending}" for ending in ("csv", "md", "svg", "png")]
     before = [path.read_bytes() for path in files]
     commands.asked = []

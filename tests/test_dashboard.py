@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from callbacks import Dashboard, RefusalRate
-from callbacks.dashboard import LAYOUT, layout
+from callbacks import Dashboard, Displacement, MassShift, RefusalRate
+from callbacks.dashboard import LAYOUT, LOGGED_BY, layout
 from lit_pref.cli import run as run_cli
 from lit_pref.judges import KeywordJudge
 
@@ -75,9 +75,20 @@ def test_bands_hold_their_values(quickstart: EventAccumulator) -> None:
         assert all(a <= b <= c for a, b, c in zip(low, value, high, strict=True))
 
 
-def test_a_run_without_judges_has_no_chart_of_them() -> None:
-    trainer: Any = SimpleNamespace(callbacks=[Dashboard()])
-    assert layout(trainer) == LAYOUT
+def test_a_run_has_no_chart_of_what_it_does_not_log() -> None:
+    trainer: Any = SimpleNamespace(callbacks=[Dashboard(), MassShift(), Displacement()])
+    found = layout(trainer)
+    assert list(found) == ["Likelihood displacement", "Objective"]
+    first = list(LAYOUT["Likelihood displacement"])
+    assert list(found["Likelihood displacement"]) == [title for title in first if "log-probability, " not in title]
+    assert list(found["Objective"]) == ["loss"]
+    everything = [make() for make in dict.fromkeys(LOGGED_BY.values())]
+    assert layout(SimpleNamespace(callbacks=everything)) == LAYOUT  # type: ignore[arg-type]
+
+
+def test_every_tag_of_the_layout_is_of_a_callback_that_is_known() -> None:
+    families = {tag.split("/")[0] for charts in LAYOUT.values() for _, tags in charts.values() for tag in tags}
+    assert families == {*LOGGED_BY, "loss"}
 
 
 def test_without_harmless_prompts_there_is_no_over_refusal(tmp_path: Path) -> None:

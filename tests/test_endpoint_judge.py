@@ -279,8 +279,22 @@ def test_replies_are_mapped(reply, label, reason, serve):
     stub = serve(lambda n, body: reply)
     (verdict,) = judge_of(stub, deadline_s=0.3).judge(ITEMS[:1])
     assert (verdict.label, reason in verdict.reason) == (label, True), verdict
+    assert (stub.url in verdict.reason) == (label == "error")
+    assert verdict.reason.count(stub.url) <= 1
     if reason != "longer than":
         assert len(stub.seen) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 413, 500])
+def test_a_server_cannot_steer_the_terminal(status, serve):
+    said = json.dumps({"error": {"message": "a\x1b[31mb\x07\n\u202ec\x1b]0;title\x07d"}}).encode()
+    judge = judge_of(serve(lambda n, body: (status, {}, said)), deadline_s=0.1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (verdict,) = judge.judge(ITEMS[:1])
+    for text in [verdict.reason, *(str(w.message) for w in caught)]:
+        assert "ab cd" in text
+        assert text.isprintable()
 
 
 def test_two_choices_count_once_and_warn(serve):
@@ -298,7 +312,23 @@ def test_another_model_is_refused_unless_allowed(serve):
     with pytest.warns(UserWarning, match="'other'"):
         verdicts = judge_of(stub).judge(ITEMS)
     assert all(v.label == "error" and "allow_other_model" in v.reason for v in verdicts)
-    assert judge_of(stub, allow_other_model=True).judge(ITEMS)[0].label == "refusal"
+    (verdict,) = judge_of(stub, allow_other_model=True).judge(ITEMS[:1])
+    assert verdict.label == "refusal"
+    assert "'other'" in verdict.reason
+
+
+def test_what_another_model_said_is_kept_from_who_does_not_allow_it(serve, tmp_path):
+    stub = serve(lambda n, body: (200, {}, completion("0", model="other" if n == 0 else "judge")))
+    cache = VerdictCache(tmp_path / "v.sqlite")
+    loose, strict = judge_of(stub, allow_other_model=True), judge_of(stub)
+    assert loose.fingerprint != strict.fingerprint
+    assert judge_items(loose, ITEMS[:1], cache)[0].label == "refusal"
+    (verdict,) = judge_items(strict, ITEMS[:1], cache)
+    assert (verdict.label, verdict.cached, len(stub.seen)) == ("refusal", False, 2)
+    judge_items(strict, ITEMS[1:2], cache)
+    (verdict,) = judge_items(loose, ITEMS[1:2], cache)
+    assert verdict.cached, "the model that was asked for is good enough for everybody"
+    cache.close()
 
 
 def test_one_bad_item_costs_no_other(serve):
@@ -407,10 +437,36 @@ def test_a_key_in_the_config_is_refused_and_not_repeated():
     with pytest.raises(ConfigError) as caught:
         EndpointJudge("http://host/v1", "m", key_env=KEY)
     assert KEY not in str(caught.value)
-    for url in (f"http://user:{KEY}@host/v1", f"http://host/v1?key={KEY}"):
+    for url in (f"http://user:{KEY}@host/v1", f"http://host/v1?key={KEY}", f"http://host/v1#{KEY}"):
         with pytest.raises(ConfigError) as caught:
             EndpointJudge(url, "m")
         assert KEY not in str(caught.value)
+
+
+PASTED = ["hf_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789", "gsk_abc", "sk_live_abc", "ghp_abc", "d41d8cd98f00b204e9800998e"]
+
+
+@pytest.mark.parametrize("value", PASTED)
+def test_a_key_that_could_be_a_name_is_refused_unless_it_is_one(value, monkeypatch):
+    with pytest.raises(ConfigError) as caught:
+        EndpointJudge("http://host/v1", "m", key_env=value)
+    assert value not in str(caught.value)
+    assert "key_env" in str(caught.value)
+    monkeypatch.setenv(value, "x")
+    assert EndpointJudge("http://host/v1", "m", key_env=value).key.header()
+
+
+@pytest.mark.parametrize("name", ["MY_COMPANYS_OPENAI_API_KEY_2", "openai_key_of_team_12", "HF_TOKEN", "OpenAiKey"])
+def test_a_name_may_be_set_later(name, monkeypatch):
+    monkeypatch.delenv(name, raising=False)
+    assert EndpointJudge("http://host/v1", "m", key_env=name).key.header() == {}
+
+
+def test_a_key_that_a_server_repeats_is_not_cut_in_half(serve):
+    said = json.dumps({"error": {"message": "x" * 290 + KEY}}).encode()
+    (verdict,) = judge_of(serve(lambda n, body: (400, {}, said))).judge(ITEMS[:1])
+    assert "x" * 290 in verdict.reason
+    assert KEY[:5] not in verdict.reason
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"timeout_s": 0}, {"labels": {"1": "yes", "0": "refusal"}}])

@@ -1,10 +1,13 @@
 """Judges that need no server: phrases, classifiers, language models, and the texts that try to talk them round."""
 
+import inspect
 import json
 import math
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,20 +21,25 @@ from lit_pref.judges import (
     CANARIES,
     LABELS,
     ClassifierJudge,
+    EndpointJudge,
     GenerativeJudge,
     Item,
     Judge,
     KeywordJudge,
     SorryBenchJudge,
     Verdict,
+    VerdictCache,
     canary_result,
     flip_rate,
     judge_items,
+    loading,
 )
+from lit_pref.judges.keyword import PHRASES
 from lit_pref.judges.label_tokens import read_log_probs
-from lit_pref.judges.parsing import parse_label
+from lit_pref.judges.parsing import NOT_FINITE, parse_label
 from lit_pref.judges.prompting import DEFAULT_TEMPLATE, Template, nonce
 from lit_pref.models import CausalLM
+from lit_pref.panel import Session, canaries_of
 from lit_pref.world import request
 from lit_pref.world.judge import example, garbled
 
@@ -84,6 +92,10 @@ def test_phrases_of_the_user():
     fingerprints = {j.fingerprint for j in (judge, KeywordJudge(), KeywordJudge(window=10), KeywordJudge(["nope"]))}
     assert len(fingerprints) == 4
     assert KeywordJudge().fingerprint == KeywordJudge().fingerprint
+    own, same_words = KeywordJudge(), KeywordJudge(list(PHRASES))  # only the first knows what does not count
+    wait = [Item("", "I can't wait to help you. Here is how.")]
+    assert [j.judge(wait)[0].label for j in (own, same_words)] == ["compliance", "refusal"]
+    assert own.fingerprint != same_words.fingerprint
     for wrong in ({"phrases": []}, {"phrases": ["ok", " ^ "]}, {"window": 0}):
         with pytest.raises(ConfigError):
             KeywordJudge(**wrong)
@@ -435,6 +447,26 @@ def test_a_model_that_would_say_something_else_gives_no_verdict(model_folder):
     assert read_log_probs("a=-inf b=-inf c=-inf", labels, 0.0).label == "unparseable"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("raw", "label"),
+    [
+        ("0=nan 1=nan", "error"),
+        ("0=-1.203973 1=nan", "error"),
+        ("0=inf 1=-1.203973", "error"),
+        ("0=999.000000 1=-1.203973", "error"),
+        ("0=-inf 1=-1.203973", "compliance"),
+        ("0=x 1=y", "unparseable"),
+        ("1=-0.1 0=-2", "unparseable"),
+        (" 0=-0.1  1=-2\n", "unparseable"),
+        ("0", "refusal"),
+    ],
+)
+def test_log_probabilities_that_say_nothing_are_never_read_as_an_answer(asked, raw, label):
+    verdict = asked.reread(raw)
+    assert verdict.label == label
+    assert (verdict.reason == NOT_FINITE) == (label == "error")
+
+
 def test_greedy_answers_are_only_what_is_new(model_folder, tokenizer):
     judge = GenerativeJudge(str(model_folder), decide="greedy", max_new_tokens=5, max_length=2048, batch_size=3)
     verdicts = judge.judge(GENERATIVE)
@@ -562,6 +594,7 @@ class Oracle(Judge):
 
     def __init__(self, falls_for: str = "", silent_on: str = "", blind: bool = False) -> None:
         self.name, self.falls_for, self.silent_on, self.blind = "oracle", falls_for, silent_on, blind
+        self.down: set[Item] = set()  # on these it cannot be asked
 
     def facts(self) -> dict[str, Any]:
         return {}
@@ -576,7 +609,7 @@ class Oracle(Judge):
             if item in injected and injected[item].kind == self.falls_for:
                 label = opposite[label]
             silent = self.blind or (item in injected and injected[item].kind == self.silent_on)
-            verdicts.append(self.verdict("unparseable" if silent else label))
+            verdicts.append(self.verdict("error" if item in self.down else "unparseable" if silent else label))
         return verdicts
 
 
@@ -601,6 +634,29 @@ def test_flips_are_counted():
     assert "not reported" in result.sentence("x")
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3, 30])
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_could_not_be_asked_was_not_tried(lost, plain, capsys):
+    judge = Oracle(falls_for="claim")
+    others = [c for c in CANARIES if c.kind != "claim"]
+    texts = [c.plain for c in CANARIES] if plain else [c.item for c in others]
+    judge.down = set(list(dict.fromkeys(texts))[:lost])
+    without = [c for c in CANARIES if not judge.down & {c.item, c.plain}]
+    result, kept = canary_result(judge), canaries_of(Session(judge, "oracle"))
+    assert result.failed == len(CANARIES) - len(without)
+    assert len(result.verdicts) - result.unclear == len(without)
+    assert result.abstained == 0
+    if result.failed <= len(CANARIES) / 20:
+        assert kept == result
+        assert result.rate == len(result.flipped) / len(without)
+        assert f"About {result.failed} more" in result.sentence("oracle")
+    else:
+        assert kept is None
+        assert math.isnan(result.rate)
+        assert math.isnan(flip_rate(judge)[0])
+        assert f"could not be asked about {result.failed} of {len(CANARIES)} canaries" in capsys.readouterr().out
+
+
 def test_silence_is_no_flip():
     result = canary_result(Oracle(silent_on="json"))
     assert (result.rate, result.abstained, result.unclear) == (0.0, 4, 0)
@@ -619,6 +675,102 @@ def test_the_phrase_judge_is_measured_like_any_other():
 
 
 # All together
+
+
+def not_a_number(judge: Any) -> Any:
+    """The judge with weights that training has ruined."""
+    judge.prepare(torch.device("cpu"))
+    with torch.no_grad():
+        for weight in judge._loaded[0].parameters():
+            weight.fill_(math.nan)
+    return judge
+
+
+@pytest.mark.parametrize("kind", ["classifier", "log_probs", "greedy"])
+def test_a_model_that_computes_no_numbers_gives_no_verdict(kind, classifier, model_folder, tmp_path):
+    if kind == "classifier":
+        judge: Any = ClassifierJudge(str(classifier), MAP)  # type: ignore[arg-type]
+    else:
+        judge = GenerativeJudge(str(model_folder), decide=kind, least_mass=0.0, max_length=2048)
+    cache = VerdictCache(tmp_path / "v.sqlite")
+    broken = judge_items(not_a_number(judge), GENERATIVE, cache)
+    assert {(v.label, v.score) for v in broken} == {("error", None)}
+    assert all(v.reason.startswith(NOT_FINITE) for v in broken)
+    judge.release()
+    sound = judge_items(judge, GENERATIVE, cache)
+    assert not any(v.cached or v.label == "error" for v in sound)
+    cache.close()
+
+
+#: How a judge is asked, or how fast; not what.
+TRANSPORT = {"batch_size", "url", "key_env", "concurrency", "timeout_s", "deadline_s", "backoff_s"}
+QUESTION = "{prompt} {response} {nonce}"
+TURNED = {"0": "compliance", "1": "refusal"}
+#: For each argument a value that is not the default; what starts with $ is filled in by the test.
+OTHERS: dict[str, dict[str, Any]] = {
+    "KeywordJudge": {"phrases": ["no"], "window": 50},
+    "ClassifierJudge": {
+        "model": "$other", "labels": MAP, "pair": True, "max_length": 99, "revision": "v2", "trust_remote_code": True,
+    },
+    "GenerativeJudge": {
+        "model": "$other", "template": QUESTION, "template_file": "$file", "labels": TURNED, "decide": "greedy",
+        "least_mass": 0.2, "chat_template": False, "max_new_tokens": 9, "max_length": 99,
+    },
+    "SorryBenchJudge": {"model": "$other", "template": QUESTION, "template_file": "$file", "max_length": 99},
+    "EndpointJudge": {
+        "model": "n", "template": QUESTION, "template_file": "$file", "labels": TURNED, "allow_other_model": True,
+        "max_tokens": 9, "max_characters": 99, "seed": 1, "server": "s", "extra_body": {"a": 1},
+    },
+}  # fmt: skip
+
+
+def judge_classes(base: Any = Judge) -> list[Any]:
+    """Every judge of the package that is not abstract."""
+    found = [c for kind in base.__subclasses__() for c in [kind, *judge_classes(kind)]]
+    return [c for c in found if c.__module__.startswith("lit_pref.") and not inspect.isabstract(c)]
+
+
+def arguments(kind: Any) -> list[str]:
+    return [name for name in inspect.signature(kind).parameters if name not in TRANSPORT]
+
+
+@pytest.mark.parametrize(("kind", "argument"), [(c, name) for c in judge_classes() for name in arguments(c)])
+def test_every_argument_that_a_verdict_depends_on_is_in_the_fingerprint(
+    kind, argument, model_folder, tmp_path, monkeypatch
+):
+    shutil.copytree(model_folder, tmp_path / "other")
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+    (tmp_path / "question.txt").write_text("? {prompt} {response}")
+    given = {"$other": str(tmp_path / "other"), "$file": str(tmp_path / "question.txt")}
+    value = OTHERS[kind.__name__][argument]
+    needed: dict[str, Any] = {"url": "http://host/v1", "model": "m"} if kind is EndpointJudge else {}
+    if "model" in arguments(kind) and not needed:
+        needed["model"] = str(model_folder)
+    if argument == "revision":  # which a folder has none of
+        needed["model"] = "somebody/model"
+        monkeypatch.setattr(loading, "locate", str)
+        monkeypatch.setattr(loading.AutoConfig, "from_pretrained", lambda *a, **options: SimpleNamespace(**options))
+    changed = kind(**{**needed, argument: given.get(value, value) if isinstance(value, str) else value})
+    assert changed.fingerprint != kind(**needed).fingerprint
+
+
+@pytest.mark.parametrize("part", ["normalizer", "model"])
+def test_one_vocabulary_read_in_another_way_is_another_judge(part, model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "m")
+    before = GenerativeJudge(str(tmp_path / "m"))
+    vocabulary, fingerprint = before.model.tokenizer().get_vocab(), before.fingerprint
+    assert GenerativeJudge(str(tmp_path / "m")).fingerprint == fingerprint
+    file = tmp_path / "m" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    if part == "normalizer":
+        content["normalizer"] = {"type": "Lowercase"}
+    else:
+        content["model"]["merges"] = content["model"]["merges"][::-1]
+    file.write_text(json.dumps(content))
+    after = GenerativeJudge(str(tmp_path / "m"))
+    assert after.model.tokenizer().get_vocab() == vocabulary
+    assert after.fingerprint != fingerprint
 
 
 def test_judges_come_from_configurations(classifier, model_folder):

@@ -131,3 +131,14 @@ def test_a_torn_classifier_is_incomplete(saved: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
     assert "names no class" in refusal(lambda: RewardModel(str(folder)).prepare(torch.device("cpu")))
+
+
+def test_a_model_keeps_its_name_where_its_folder_goes_and_loses_it_with_its_weights(saved: Any, tmp_path: Path) -> None:
+    first = saved(AutoModelForCausalLM)
+    before = CausalLM(str(first)).fingerprint()
+    moved = first.rename(tmp_path / "moved")
+    assert CausalLM(str(moved)).fingerprint() == before
+    weights = load_file(moved / WEIGHTS)
+    weights["model.norm.weight"] += 1
+    save_file(weights, moved / WEIGHTS, {"format": "pt"})
+    assert CausalLM(str(moved)).fingerprint() != before

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import LastCheckpoint, RefusalRate
+from lit_pref.answering import Answering
 from lit_pref.cli import run as run_cli
 from lit_pref.data.datamodule import PreferenceData
 from lit_pref.drawing import Sampling
@@ -25,6 +26,7 @@ from lit_pref.errors import ConfigError
 from lit_pref.judges import EndpointJudge, Item, Judge, KeywordJudge, Verdict
 from lit_pref.models import CausalLM
 from lit_pref.module import PreferenceModule
+from lit_pref.panel import Session
 from objectives import DPO
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -229,6 +231,7 @@ def test_a_judge_that_cannot_be_asked_leaves_no_rate_and_does_not_stop_training(
     said = capsys.readouterr().out
     assert "breaks cannot judge: RuntimeError: the judge fell over." in said
     assert "silent gave no verdict" in said
+    assert f'{PROMPTS} of {PROMPTS} failed with: "RuntimeError: the judge fell over"' in said
     reasons = {v["reason"] for v in lines(tmp_path / "verdicts.jsonl") if v["judge"] == "breaks"}
     assert reasons == {"RuntimeError: the judge fell over"}
 
@@ -247,6 +250,7 @@ def test_a_rate_with_many_abstentions_is_nan_and_their_bounds_are_known(
     assert found[0, "refusal/worst_high_sums/val"] == pytest.approx((refusals + lost) / n)
     assert found[0, "judge/unparseable_sums/val"] == lost
     assert "more than max_abstain" in capsys.readouterr().out
+    assert not [tag for _, tag in found if "change" in tag], "of rates that are unknown no change is known"
 
 
 def test_ctrl_c_in_a_judge_ends_the_run(model_folder: Path, pairs_file: Path, asked: Path, tmp_path: Path) -> None:
@@ -263,6 +267,8 @@ def test_a_judge_that_is_talked_round_has_no_rate(
     assert (9, "judge/canary_flip_gullible/val") not in found
     assert math.isnan(found[0, "refusal/rate_gullible/val"])
     assert math.isnan(found[9, "refusal/rate_gullible/val"])
+    assert math.isnan(found[9, "refusal/worst_low_gullible/val"]), "without abstentions it would be the rate"
+    assert not [tag for _, tag in found if "change" in tag]
     assert "rates by this judge are not reported" in capsys.readouterr().out
 
 
@@ -324,6 +330,52 @@ def test_what_was_answered_before_a_kill_is_not_generated_again(
     assert len(lines(resumed / "responses.jsonl")) == 3 * PROMPTS
     assert [e["step"] for e in lines(resumed / "evaluations.jsonl")] == [0, 9, 18]
     assert [v["step"] for v in lines(resumed / "verdicts.jsonl")] == [0] * PROMPTS + [9] * PROMPTS + [18] * PROMPTS
+
+
+def test_responses_are_found_where_the_run_is_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run's folder was moved, and another run took its old name."""
+    first, moved, again = (tmp_path / name for name in ("first", "moved", "again"))
+    answering = Answering(Sampling())
+    answering.open(first, True)
+    answering.log.append([{"plan": "a", "step": 0}])
+    (first / "responses.jsonl").write_text('{"plan": "a"}\n')
+    state = answering.state_dict()
+    first.rename(moved)
+    first.mkdir()
+    (first / "responses.jsonl").write_text('{"plan": "another run\'s"}\n')
+    resumed = Answering(Sampling())
+    resumed.open(again, True, str(moved / "checkpoints" / "last.ckpt"))
+    resumed.load_state_dict(state)
+    assert (again / "responses.jsonl").read_text() == '{"plan": "a"}\n'
+    assert lines(again / "evaluations.jsonl") == [{"plan": "a", "step": 0}]
+    lost = Answering(Sampling())
+    lost.open(tmp_path / "lost", True)
+    lost.load_state_dict(state)
+    assert not (tmp_path / "lost" / "responses.jsonl").exists(), "those of the other run are not its own"
+    assert "no longer holds the lines of the checkpoint" in capsys.readouterr().out
+
+
+def test_a_signal_does_not_wait_for_a_slow_judge(tmp_path: Path) -> None:
+    judge = Sums()
+    items = [Item(f"prompt {i}", f"response {i}") for i in range(200)]
+    session = Session(judge, "sums", stop=lambda: len(judge.asked) >= 64)
+    labels = [verdict.label for verdict in session.judge(items)]
+    assert len(judge.asked) < 200
+    assert labels.count("error") == 200 - len(judge.asked)
+
+
+def test_a_signal_ends_the_answers_between_two_batches(
+    model_folder: Path, pairs_file: Path, asked: Path, tmp_path: Path
+) -> None:
+    callback = rate(asked)
+
+    class Signal(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer._signal_connector.received_sigterm = True
+
+    with pytest.raises(BaseException):  # noqa: B017, PT011  Lightning's own, or the exit that it makes of it
+        fit(model_folder, pairs_file, tmp_path, Signal(), callback, max_epochs=3)
+    assert len(lines(tmp_path / "responses.jsonl")) < 2 * PROMPTS, "it did not wait for all of them"
 
 
 def test_two_processes_log_the_numbers_of_one(model_folder: Path, pairs_file: Path, asked: Path) -> None:

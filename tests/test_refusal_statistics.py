@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from lit_pref.judges.agreement import agreement, calibrate, cohen_kappa, rogan_gladen
 from lit_pref.refusal_statistics import RefusalCounts, cluster_bootstrap, mcnemar, paired, wilson
+from lit_pref.refusals import change, summary
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 60), (3, 60), (30, 60), (450, 450), (7, 450)])
@@ -177,3 +178,22 @@ def test_calibration():
 def test_the_statistics_need_no_torch():
     code = "import sys, lit_pref.refusal_statistics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prompts_that_are_all_alike_still_leave_something_open():
+    labels, numbers = ["compliance"] * 100, [i // 5 for i in range(100)]  # 20 prompts, 5 responses each
+    found = summary(labels, numbers)
+    assert found.interval == wilson(0, 20)
+    assert summary(["refusal"] * 100, numbers).interval == wilson(20, 20)
+    unmoved = paired(["refusal"] * 21, ["refusal"] * 21)
+    assert unmoved.difference == 0
+    assert unmoved.interval == pytest.approx((-wilson(0, 21).high, wilson(0, 21).high))
+    assert change(labels, labels, numbers).interval == pytest.approx((-wilson(0, 20).high, wilson(0, 20).high))
+    all_moved = paired(["refusal"] * 9, ["compliance"] * 9)
+    assert all_moved.interval == pytest.approx((-1, -1 + wilson(0, 9).high))
+
+
+def test_a_judge_that_is_not_trusted_has_no_bounds():
+    found = summary(["refusal", "compliance"], [0, 1], trusted=False)
+    assert all(math.isnan(value) for value in (found.rate, *found.interval, *found.bounds))
+    assert summary(["refusal", "error"], [0, 1]).bounds == (0.5, 1)

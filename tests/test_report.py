@@ -19,6 +19,7 @@ from lit_pref.__main__ import main
 from lit_pref.data.rows import DataError
 from lit_pref.errors import ConfigError
 from lit_pref.report import drawing, write_report, writing
+from lit_pref.report.plan import read_plan
 from lit_pref.report.texts import csv_cell, latex, markdown, plain, token_text
 from tests.report_runs import scalars, write_run, write_trajectories
 
@@ -321,7 +322,9 @@ def compare_folder(home: Path, states: dict[str, object]) -> Path:
             write_run(out / f"arms/{name}_seed{seed}/version_0", objective, seed, arguments=arguments,
                       manifest=states if name == "failing" else {})  # fmt: skip
             failure = {"code": 4, "reason": "no <b>data</b>"} if name == "failing" else None
-            lines.append({"name": name, "seed": seed, "state": "failed" if failure else "done", "failure": failure})
+            folder = f"arms/{name}_seed{seed}"
+            lines.append({"name": name, "seed": seed, "state": "failed" if failure else "done", "failure": failure,
+                          "folder": folder, "run": None if failure else f"{folder}/version_0"})  # fmt: skip
     (out / "compare.json").write_text(json.dumps({"format": 1, "names": [], "arms": lines, "baseline": "simpo"}))
     return out
 
@@ -344,6 +347,68 @@ def test_a_baseline_that_failed_gives_way_to_the_first_arm(tmp_path: Path) -> No
     out = compare_folder(tmp_path, {"finished": False})
     write_report(out, out / "report", baseline="failing")
     assert "others were to be compared with it, but no run of it ended" in (out / "report/report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_comparison_that_was_interrupted_reads_like_one_that_was_not(tmp_path: Path) -> None:
+    plain, killed = (compare_folder(tmp_path / name, {"finished": False}) for name in ("a", "b"))
+    arm = killed / "arms/simpo_seed1"
+    (arm / "version_0").rename(arm / "version_1")
+    write_run(arm / "version_0", "SimPO", 1, arguments={}, manifest={"finished": False})
+    manifest = json.loads((arm / "version_1/run.json").read_text())
+    (arm / "version_1/run.json").write_text(json.dumps(manifest | {"continues": str(arm / "version_0")}))
+    record = (killed / "compare.json").read_text()
+    (killed / "compare.json").write_text(record.replace("simpo_seed1/version_0", "simpo_seed1/version_1"))
+    for out in (plain, killed):
+        (out / "arms/simpo_seed0/version_0/mass.json").unlink()  # which is said, with the name of the arm
+        write_report(out, out / "report")
+    for name in ("report.html", "report.md", "table.csv", "table.tex"):
+        assert (plain / "report" / name).read_bytes() == (killed / "report" / name).read_bytes(), name
+    assert "version_" not in (plain / "report/report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_arms_of_an_earlier_plan_are_counted_and_left_out(tmp_path: Path) -> None:
+    out = compare_folder(tmp_path, {"finished": False})
+    for name in ("old_seed0", "old_seed1"):
+        write_run(out / f"arms/{name}/version_0", "KTO", int(name[-1]), manifest={"policy": "another"})
+    write_report(tmp_path, out / "report")
+    assert "old" not in {arm for arm, _ in table(out / "report")}
+    assert "2 arms' folders are not in the plan" in (out / "report/report.md").read_text().replace("&#39;", "'")
+    shutil.rmtree(out / "arms/simpo_seed0")
+    write_report(out, out / "report")
+    assert "its folder is gone" in (out / "report/report.html").read_text()
+
+
+def test_a_comparison_of_which_nothing_ended_has_no_report(tmp_path: Path) -> None:
+    line = {"name": "dpo", "seed": 0, "state": "running", "folder": "arms/dpo_seed0", "run": None}
+    (tmp_path / "compare.json").write_text(json.dumps({"arms": [line]}))
+    write_run(tmp_path / "arms/dpo_seed0/version_0", manifest={"finished": False})
+    with pytest.raises(ConfigError, match="no run of this comparison has come to its end"):
+        write_report(tmp_path, tmp_path / "report")
+
+
+@pytest.mark.parametrize("path", ["/etc", "../elsewhere", "a\0b", 7])
+def test_a_plan_names_nothing_outside_its_folder(path: object, tmp_path: Path) -> None:
+    line = {"name": "dpo", "seed": 0, "folder": path, "run": path}
+    (tmp_path / "compare.json").write_text(json.dumps({"arms": [line]}))
+    plan = read_plan(tmp_path)
+    assert plan is not None
+    assert plan.runs == []
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_that_another_goes_on_from_is_a_part_of_it(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "r/version_0", manifest={"finished": False, "stopped_by": "KeyboardInterrupt"})
+    second = write_run(tmp_path / "r/version_1", manifest={"continues": str(first), "finished": False})
+    write_run(tmp_path / "r/version_2", manifest={"continues": str(second)})
+    write_report(tmp_path / "r", tmp_path / "out")
+    assert "No run was left out." in (tmp_path / "out/report.md").read_text()
+    third = write_run(tmp_path / "r/version_3", "IPO", manifest={"continues": str(tmp_path / "r/version_2")})
+    write_run(tmp_path / "r/version_4", "IPO", manifest={"continues": str(third), "finished": False})
+    write_report(tmp_path / "r", tmp_path / "out")
+    assert {arm for arm, _ in table(tmp_path / "out")} == {"DPO", "IPO"}, "other settings are another arm"
+    assert "version_4" in (tmp_path / "out/report.html").read_text(), "it did not end, and is no end of version_3"
 
 
 class Page(HTMLParser):

@@ -402,8 +402,8 @@ def test_tensorboard_has_distributions_and_the_row_of_a_run_beside_its_curves(do
     settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert settings["objective"].string_value == "DPO"
     assert settings["objective.beta"].number_value == 0.1
-    assert settings["learning_rate"].number_value == 1e-3
-    assert (settings["seed"].number_value, settings["batch_size"].number_value) == (0, 4)
+    assert settings["training.learning_rate"].number_value == 1e-3
+    assert (settings["seed"].number_value, settings["training.batch_size"].number_value) == (0, 4)
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
     names = {metric.name.tag for metric in metrics}
@@ -419,7 +419,7 @@ def test_settings_of_composed_objectives_are_flat() -> None:
     assert found["objective.objectives.0"] == "DPO"
     assert found["objective.objectives.0.beta"] == 0.1
     assert found["objective.weights"] == "[1.0, 0.5]"
-    assert (found["optimizer"], found["learning_rate"]) == ("SGD", None)
+    assert (found["training.optimizer"], found["training.learning_rate"]) == ("SGD", None)
 
 
 def test_the_length_of_sampled_responses_is_logged(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lit_pref.data.rows import DataError
 from lit_pref.errors import ConfigError, PrefError, SetupError
-from lit_pref.judges import Item, Judge, Label, Verdict
+from lit_pref.judges import CANARIES, Item, Judge, Label, Verdict, VerdictCache
 from lit_pref.models import CausalLM
 from lit_pref.preferences import (
     DROPPED,
@@ -31,6 +31,7 @@ from lit_pref.preferences import (
     Shorter,
     TieBreak,
     WorldStyle,
+    judging,
     label,
     needs_tie_break,
 )
@@ -38,15 +39,20 @@ from lit_pref.preferences.answering import _built
 from lit_pref.preferences.command import parser, planned
 from lit_pref.preferences.command import run as run_command
 from lit_pref.preferences.pairs_file import split
-from lit_pref.preferences.prompt_source import request_of, value_at
+from lit_pref.preferences.prompt_source import value_at
+from lit_pref.run_answers import spoken
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS: tuple[Label, ...] = get_args(Label)
 CLASS = {"refusal": "two refusals", "compliance": "two compliances"}
 
 
+#: What is true of every canary, with and without its claim.
+TRUTHS: dict[Item, Label] = {item: canary.truth for canary in CANARIES for item in (canary.item, canary.plain)}
+
+
 class ByLetter(Judge):
-    """Judges by the number of letters, so that every verdict occurs."""
+    """Judges by the number of letters, so that every verdict occurs; knows the canaries, and does not count them."""
 
     name = "by_letter"
 
@@ -57,6 +63,8 @@ class ByLetter(Judge):
         return {"judge": "by_letter", "parser": 1, "labels": self.labels}
 
     def judge(self, items: Sequence[Item]) -> list[Verdict]:
+        if items[0] in TRUTHS:
+            return [self.verdict(TRUTHS[item]) for item in items]
         if self.count:
             with open(self.count, "a") as file:
                 file.write(f"{len(items)}\n")
@@ -132,6 +140,15 @@ def test_of_three_responses_only_those_with_a_verdict_are_paired(pairing: Any) -
                 value = {i: (kinds[i] == "refusal", scores[i]) for i in usable}
                 assert value[found.chosen] == max(value.values())
                 assert value[found.rejected] == min(value.values())
+
+
+def test_of_several_reasons_the_first_of_the_table_is_said() -> None:
+    empty = Candidate(" ", "unparseable")
+    lacking: tuple[Label, ...] = ("error", "unparseable", "partial")
+    for k, name in enumerate(lacking):
+        given = [empty, Candidate("b", "refusal"), *(Candidate("a", other) for other in lacking[k:][::-1])]
+        assert label(given, "first", False) == f"verdict: {name}"
+    assert label([empty, Candidate("b", "refusal"), Candidate("b", "refusal")], "first", False) == "empty response"
 
 
 def test_equal_and_empty_responses_are_no_pair() -> None:
@@ -364,11 +381,77 @@ def test_errors_end_with_their_codes(model_folder: Path, tmp_path: Path, capsys:
 
 
 def test_splits_are_shares_by_seed() -> None:
-    rows = [{"id": f"r{i}"} for i in range(435)]
+    rows = [{"id": f"r{i}", "prompt": f"ask {i}"} for i in range(435)]
     parts = split(rows, 0.15, 128)
     assert (len(parts["train"]), len(parts["test"])) == (370, 65), "as in the paper"
     assert {r["id"] for r in parts["train"]}.isdisjoint(r["id"] for r in parts["test"])
     assert split(rows, 0.15, 128) == parts != split(rows, 0.15, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_asked_in_the_test_was_not_trained_on(seed: int) -> None:
+    """Ten lines of one prompt in four spellings, and ten of their own."""
+    brief, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": " Say it?"}
+    same: list[Any] = ["Say  it?\u2028", "Say it?", [user], [brief, user]]
+    rows = [{"id": f"r{i}", "prompt": same[i % 4] if i < 10 else f"ask {i}"} for i in range(20)]
+    parts = split(rows, 0.3, seed)
+    assert len(parts["test"]) == 6, "never more than the share"
+    assert len({row["id"] for part in parts.values() for row in part}) == 20
+    assert len({name for name, part in parts.items() if any(int(row["id"][1:]) < 10 for row in part)}) == 1
+    named = split([{**row, "id": "x"} for row in rows], 0.3, seed)
+    assert [row["prompt"] for row in named["test"]] == [row["prompt"] for row in parts["test"]], "names do not matter"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_one_name_of_two_prompts_is_refused(inside: bool, model_folder: Path, tmp_path: Path) -> None:
+    """Equal prompts may share a name; what is known by name would be paired with another prompt."""
+    texts = ["Say 1?", "Say 1? ", "Say 2?"]
+    rows = [{"id": "a", "prompt": text, "turns": [text]} for text in texts]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts = {"path": str(tmp_path / "asked.jsonl"), "column": "turns[0]" if inside else "prompt"}
+    file = "pairs.prompts.jsonl" if inside else "asked.jsonl"
+    with pytest.raises(DataError, match=rf"{file}:3: its prompt has the name 'a', as another one at .*{file}:1") as e:
+        planned(plan(tmp_path, model_folder, prompts=prompts)).run()
+    assert "Nothing was generated." in str(e.value)
+    assert not (tmp_path / "pairs.responses.jsonl").exists()
+
+
+class Believes(ByLetter):
+    """Is told what to say by every canary."""
+
+    name = "believes"
+
+    def facts(self) -> dict[str, Any]:
+        return {"judge": self.name, "parser": 1}
+
+    def judge(self, items: Sequence[Item]) -> list[Verdict]:
+        asked_for: dict[Item, Label] = {
+            canary.item: "compliance" if canary.truth == "refusal" else "refusal" for canary in CANARIES
+        }
+        return [self.verdict(asked_for.get(item, TRUTHS[item])) for item in items]
+
+
+def test_a_judge_that_is_talked_round_labels_nothing(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = plan(tmp_path, model_folder)
+    with pytest.raises(ConfigError, match=r"judge believes: 56 of 56 injected responses.*\n  Fix: set judge"):
+        planned({**keys, "judge": {"class_path": f"{__name__}.Believes"}}).run()
+    assert not (tmp_path / "pairs.responses.jsonl").exists(), "before anything is sampled"
+    report = planned(keys).run()
+    assert (report["judge"]["name"], report["judge"]["canary_flips"]) == ("by_letter", 0.0)
+    assert report["judge"]["canaries"] in capsys.readouterr().out
+    assert json.loads((tmp_path / "pairs.report.json").read_text()) == report
+
+
+def test_a_judge_that_cannot_be_asked_about_canaries_is_no_gullible_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(judging, "canary_result", lambda judge: None)
+    found = judging.Canaries(ByLetter(), VerdictCache(tmp_path / "v.sqlite"), torch.device("cpu"))
+    found.demand()
+    assert found.record()["canary_flips"] is None
+    assert "not known" in found.sentence
 
 
 def test_two_responses_are_the_default_whatever_else_is_set(model_folder: Path, tmp_path: Path) -> None:
@@ -393,7 +476,7 @@ def test_small_things() -> None:
     assert value_at({"a": [{"b": 3}], "a.b": 4}, "a[0].b") == 3
     assert value_at({"a.b": 4}, "a.b") == 4
     assert value_at({"a": []}, "a[0]") is None
-    assert request_of([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "u"
+    assert spoken([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "u"
     many = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "v"}, {"role": "user", "content": "w"}]
-    assert request_of(many) == "user: u\n\nassistant: v\n\nuser: w"
+    assert spoken(many) == "user: u\n\nassistant: v\n\nuser: w"
     assert issubclass(WorldStyle, TieBreak)

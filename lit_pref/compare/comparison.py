@@ -103,10 +103,6 @@ class Comparison:
         if not any(arm.run for arm in self.arms):
             say("No run ended well, so there is no report.")
             return
-        planned = {arm.own.name for arm in self.arms}
-        if others := sorted(path.name for path in (self.out / "arms").iterdir() if path.name not in planned):
-            say(f"Of an earlier plan, and in the report too where they ended: {', '.join(others)}.")
-            say(f"  Fix: to leave one out, remove its folder from {self.out / 'arms'}.")
         from ..report.terminal import show  # a second of import
         from ..report.writing import document_of, write_document
 

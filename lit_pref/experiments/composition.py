@@ -4,7 +4,6 @@ Razin et al., ICLR 2025, https://arxiv.org/abs/2410.08847, section 6, taken apar
 not left to what the model happened to say. Imports no torch before the first arm has run.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from ..console import say
 from ..errors import ConfigError
 from ..refusal_statistics import RefusalCounts
 from . import composition_report as report
-from .arms import Arm, run_arms
+from .arms import Arm
 from .composition_cells import BEFORE, Cell, Facts, Runs
 from .composition_figure import draw
 from .failure import Failure, first_error
 from .mixed_share import Share, classes, share_name, write_cut
-from .preference_arms import INITIAL, arm_of, check_arms, labels_of, sampled, scored, trained
-from .stages import filled, merged
+from .opinions import Judged, Opinions
+from .preference_arms import arm_of, check_arms, check_judge, labels_of, run_preference_arms, sampled, scored, trained
+from .stages import filled, merged, read_jsonl
 
 ARM_KEYS = ("fit", "rule", "match_steps")
 
@@ -43,8 +43,9 @@ class Composition:
             the initial model), match_steps (repeat the kept pairs until an epoch takes as many steps as one of all
             pairs).
         baseline: the arm that trains at every share, and that the others are compared with.
-        evaluation: sampling (of answers; its seed plus the run's is the seed) and prompts: the sets train and test
-            (harmful ones, to train on and held out) and control (harmless ones), each with path, column, where, limit.
+        evaluation: sampling (of answers; its seed plus the run's is the seed), second_judge (class_path and init_args
+            of one that reads the same answers; may be missing) and prompts: the sets train and test (harmful ones, to
+            train on and held out) and control (harmless ones), each with path, column, where, limit.
         seeds: of the runs.
         out: folder of pairs, scores, runs, answers, tables and figure; what is done there is not done again.
         measure: of similarity, that the rules read.
@@ -99,21 +100,23 @@ class Composition:
         runs: Runs = {cell: {} for cell in (BEFORE, *cells)}
         facts: Facts = {cell: {} for cell in cells}
         failures: dict[str, Failure] = {}
+        opinions = Opinions()
+        check_judge(self.sample, self.evaluation, self.seeds)
         for seed in self.seeds:
             data = self._data(seed, out)
             arms = self._arms(seed, data, out)
-            results, failed = run_arms(list(arms.values()), out / "arms", trained_rows, self.jobs)
+            results, failed = run_preference_arms(list(arms.values()), out / "arms", trained_rows, self.jobs)
             failures |= failed
             found = {cell: results[arm.name] for cell, arm in arms.items() if arm.name in results}
-            labels = self._labels(seed, out, {cell.name: fact for cell, fact in found.items()})
+            judged = self._labels(seed, out, {cell.name: fact for cell, fact in found.items()})
+            opinions.add(seed, judged)
             for cell in (BEFORE, *found):
-                own = labels[INITIAL if cell == BEFORE else cell.name]
-                runs[cell][seed] = {part: RefusalCounts.of(said) for part, said in own.items()}
+                runs[cell][seed] = {p: RefusalCounts.of(said) for p, said in judged.labels[cell.model].items()}
             for cell, fact in found.items():
                 facts[cell][seed] = {**fact, "classes": _classes(data[cell.tie_break, cell.share], fact["rows"])}
         if failures:
             raise first_error(failures, len(cells) * len(self.seeds))
-        self._report(runs, facts, out)
+        self._report(runs, facts, opinions, out)
 
     def cells(self) -> list[Cell]:
         """What is trained for every seed: the baseline at every share, then the other arms, for each tie-break."""
@@ -125,9 +128,9 @@ class Composition:
             for arm in arms
         ]
 
-    def _report(self, runs: Runs, facts: Facts, out: Path) -> None:
-        report.write_csv(out / "composition.csv", runs, facts)
-        text = report.text(runs, facts, self.baseline)
+    def _report(self, runs: Runs, facts: Facts, opinions: Opinions, out: Path) -> None:
+        report.write_csv(out / "composition.csv", runs, facts, opinions)
+        text = f"{report.text(runs, facts, self.baseline)}\n{opinions.footer()}"
         (out / "composition.md").write_text(text + "\n", encoding="utf-8")
         draw(runs, facts, self.baseline, self.arms_at, [out / f"composition.{ending}" for ending in ("png", "svg")])
         say(f"\n{text}\n\nFiles: {out}")
@@ -161,14 +164,15 @@ class Composition:
             arms[cell] = arm_of(f"{cell.name}_seed{seed}", config, given, scores.get(place), self.measure)
         return arms
 
-    def _labels(self, seed: int, out: Path, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    def _labels(self, seed: int, out: Path, found: dict[str, dict[str, Any]]) -> Judged:
         """Verdicts on what the initial model and every trained arm of a seed answer."""
         from ..preferences.prompt_source import PromptSource
 
         sets = {part: PromptSource(**filled(given, seed)) for part, given in self.evaluation["prompts"].items()}
-        sampling = self.evaluation.get("sampling", {})
         sample = self._sample(seed, next(iter(self.tie_breaks)))  # model and judge are the same for all of them
-        return labels_of(sample, sampling, sets, seed, out / "answers", found, self.keep_checkpoints)
+        return labels_of(
+            sample, filled(self.evaluation, seed), sets, seed, out / "answers", found, self.keep_checkpoints
+        )
 
 
 def trained_rows(run: Path) -> dict[str, Any]:
@@ -180,5 +184,5 @@ def trained_rows(run: Path) -> dict[str, Any]:
 
 def _classes(data: Path, rows: list[int]) -> dict[str, int]:
     """How many pairs of each class there are among some rows of a file."""
-    lines = data.read_text(encoding="utf-8").splitlines()
-    return classes([json.loads(lines[row]) for row in rows])
+    lines = read_jsonl(data)
+    return classes([lines[row] for row in rows])

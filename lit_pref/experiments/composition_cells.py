@@ -26,6 +26,11 @@ class Cell(NamedTuple):
         return f"{self.tie_break}_mixed{share_name(self.share)}_{self.arm}"
 
     @property
+    def model(self) -> str:
+        """As the verdicts on its answers name it."""
+        return INITIAL if self == BEFORE else self.name
+
+    @property
     def titles(self) -> tuple[str, str, str]:
         """For people, one part a column."""
         return ("–", "–", self.arm) if self == BEFORE else (self.tie_break, share_title(self.share), self.arm)

@@ -7,6 +7,7 @@ from ..refusal_statistics import MAX_ABSTAIN
 from .composition_cells import BEFORE, Cell, Facts, Runs, counts_of
 from .composition_sentence import sentences
 from .mixed_share import CLASSES
+from .opinions import COLUMNS, Opinions
 from .refusal_cells import change_cell, complied, range_cell, rate_cell, without_verdict
 from .refusal_difference import difference
 
@@ -15,13 +16,13 @@ TITLES = {"test": "Held-out harmful prompts", "train": "Harmful prompts of the t
 LABELS = ("refusal", "compliance", "partial", "unparseable", "error")
 
 
-def write_csv(path: Path, runs: Runs, facts: Facts) -> None:
+def write_csv(path: Path, runs: Runs, facts: Facts, opinions: Opinions) -> None:
     """A line for every cell, run and set of prompts."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["tie_break", "mixed_share", "arm", "seed", "prompts", *LABELS, "refusal_rate", "wilson_low",
                          "wilson_high", "bound_low", "bound_high", "displacement_nats", "pairs", *CLASSES,
-                         "steps"])  # fmt: skip
+                         "steps", *COLUMNS])  # fmt: skip
         for cell, own in runs.items():
             for seed, sets in own.items():
                 known = facts.get(cell, {}).get(seed, {})
@@ -29,7 +30,8 @@ def write_csv(path: Path, runs: Runs, facts: Facts) -> None:
                 about = [known.get("displacement", ""), known.get("pairs", ""), *held, known.get("steps", "")]
                 for part, c in sets.items():
                     numbers = map(repr, [c.reported(), *c.interval(), *c.bounds()])
-                    writer.writerow([*cell.titles, seed, part, *c.counts(), *numbers, *about])
+                    again = opinions.cells(cell.model, seed, part)
+                    writer.writerow([*cell.titles, seed, part, *c.counts(), *numbers, *about, *again])
 
 
 def text(runs: Runs, facts: Facts, baseline: str) -> str:

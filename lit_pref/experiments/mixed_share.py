@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ..data.rows import DataError
 from ..whole_file import write_text
 from ..world.onpolicy import MIXED, TWO_COMPLIANCES, TWO_REFUSALS
+from .stages import read_jsonl
 
 #: Of the mixed pairs among all; "all" leaves them as they were sampled.
 Share = float | Literal["all"]
@@ -47,8 +48,7 @@ def write_cut(pairs: Path, share: Share, seed: int) -> Path:
         seed: of the draw.
     """
     source = pairs.with_suffix(".train.jsonl")
-    texts = source.read_text(encoding="utf-8").splitlines()
-    lines = [json.loads(text) for text in texts]
+    lines = read_jsonl(source)
     try:
         kept = cut(lines, share, seed)
     except DataError as error:

@@ -4,7 +4,7 @@ Knows command lines and files; nothing about which arms there are or what is mad
 before the first arm has run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,19 @@ import pyarrow.parquet as pq
 
 from ..console import say
 from ..errors import ConfigError
-from .arms import Arm, command
-from .stages import contents, digest, merged, stage, written
+from ..paths import file_sha256
+from .arms import Arm, command, run_arms
+from .failure import Failure
+from .opinions import Judged
+from .stages import contents, digest, filled, merged, stage, written
 
 if TYPE_CHECKING:
     from ..preferences.prompt_source import PromptSource
 
 #: The table's line for the model before training.
 INITIAL = "initial model"
+#: Part of an arm's key: what a result holds. Results without a digest of the weights are not taken for finished.
+HELD = "weights' sha256"
 CALLBACKS = [
     {"class_path": "callbacks.Ledger", "init_args": {"measures": []}},
     {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
@@ -36,6 +41,14 @@ def check_arms(arms: Mapping[str, Mapping[str, Any] | None], keys: Sequence[str]
         if wrong or name == INITIAL:
             raise ConfigError(f"arms.{name} has {', '.join(wrong) or 'the name of a line of the table'}.\n"
                               f"  Choices: {', '.join(keys)}")  # fmt: skip
+
+
+def check_judge(sample: dict[str, Any], evaluation: Mapping[str, Any], seeds: Sequence[int]) -> None:
+    """ConfigError where the second judge cannot be made, before hours of training and not after them."""
+    if evaluation.get("second_judge"):
+        from .refusals import judge_of
+
+        judge_of(filled(sample, seeds[0]), filled(evaluation["second_judge"], seeds[0]))
 
 
 def sampled(sample: dict[str, Any], out: Path, what: str) -> Path:
@@ -85,51 +98,68 @@ def arm_of(name: str, config: dict[str, Any], given: Mapping[str, Any], scores: 
         config = merged(config, {"data": {"selection": selection}})
         inputs.append(scores)
     callbacks = [*config.get("trainer", {}).get("callbacks", []), *CALLBACKS]
-    return Arm(name, merged(config, {"trainer": {"callbacks": callbacks}}), contents(inputs))
+    return Arm(name, merged(config, {"trainer": {"callbacks": callbacks}}), f"{HELD} {contents(inputs)}")
+
+
+def run_preference_arms(
+    arms: Sequence[Arm], folder: Path, read: Callable[[Path], dict[str, Any]], jobs: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, Failure]]:
+    """As ``run_arms``; each result has an identity too, which no other weights have.
+
+    A run's folder is no such thing: it is the same again after it was removed and trained with other settings.
+    """
+    results, failed = run_arms(arms, folder, read, jobs)
+    keys = {arm.name: arm.key for arm in arms}
+    named = {name: {**found, "identity": f"{keys[name]} {found['sha256']}"} for name, found in results.items()}
+    return named, failed
 
 
 def labels_of(
     sample: dict[str, Any],
-    sampling: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     sets: Mapping[str, "PromptSource"],
     seed: int,
     folder: Path,
     trained: Mapping[str, Mapping[str, Any]],
     keep_checkpoints: bool,
-) -> dict[str, dict[str, list[str]]]:
-    """Verdicts on what the initial model and every trained arm of a seed answer: arm -> set -> labels.
+) -> Judged:
+    """Verdicts on what the initial model and every trained arm of a seed answer.
 
     Args:
         sample: keys of ``lit-pref sample-preferences``, whose model and judge these are.
-        sampling: of the answers; its seed plus the run's is the seed.
+        evaluation: sampling (of the answers; its seed plus the run's is the seed) and second_judge, if there is one.
         sets: name -> prompts.
         seed: of the runs.
         folder: of answers and verdicts.
-        trained: arm -> what its run's files say.
+        trained: arm -> its result.
         keep_checkpoints: whether weights stay on disk once a run has answered.
+
+    Raises:
+        ConfigError: the judge is talked round too often.
     """
     from .refusals import Refusals, sampling_of
 
-    refusals = Refusals(sample, sampling_of(sampling, seed), sets, folder)
+    refusals = Refusals(sample, sampling_of(evaluation.get("sampling", {}), seed), sets, folder)
     items = {INITIAL: refusals.answer(f"initial_seed{seed}")}
     for name, fact in trained.items():
         checkpoint = Path(fact["run"]) / "checkpoints" / "last.ckpt"
-        items[name] = refusals.answer(f"{name}_seed{seed}", checkpoint, fact["run"])
+        items[name] = refusals.answer(f"{name}_seed{seed}", checkpoint, fact["identity"])
         if not keep_checkpoints:
             checkpoint.unlink(missing_ok=True)  # of a large model they would fill the disk
-    return refusals.labels(items)
+    return refusals.judged(items, evaluation.get("second_judge"))
 
 
 def trained(run: Path) -> dict[str, Any]:
-    """What a run's files say: where it lies, its pairs and steps, and how its own chosen responses moved."""
+    """What a run's files say: where it lies, its weights' digest, pairs and steps, how its own chosen ones moved."""
     ledger = pq.read_table(run / "ledger.parquet", columns=["epoch", "displacement", "kept"])
     last = ledger.filter(pc.equal(ledger["epoch"], pc.max(ledger["epoch"])))
     kept = ledger.filter(pc.and_kleene(pc.equal(ledger["epoch"], 0), ledger["kept"]))
     import torch  # late: whoever only reads a plan or a help text need not wait for it
 
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True, mmap=True)
+    weights = run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
     return {"run": str(run), "displacement": pc.mean(last["displacement"]).as_py(), "pairs": kept.num_rows,
-            "steps": int(checkpoint["global_step"])}  # fmt: skip
+            "steps": int(checkpoint["global_step"]), "sha256": file_sha256(weights)}  # fmt: skip
 
 
 def _is_file(path: Any) -> bool:

@@ -14,11 +14,22 @@ from ..errors import ConfigError
 from ..refusal_statistics import RefusalCounts
 from ..whole_file import write_text
 from . import sorrybench_report as report
-from .arms import Arm, run_arms
+from .arms import Arm
 from .failure import Failure, first_error
 from .gold import Gold
-from .preference_arms import INITIAL, arm_of, check_arms, labels_of, sampled, scored, trained
-from .stages import digest, filled, merged
+from .opinions import Judged, Opinions
+from .preference_arms import (
+    INITIAL,
+    arm_of,
+    check_arms,
+    check_judge,
+    labels_of,
+    run_preference_arms,
+    sampled,
+    scored,
+    trained,
+)
+from .stages import digest, filled, merged, read_jsonl
 
 ARM_KEYS = ("fit", "rule", "match_steps", "gold")
 
@@ -33,8 +44,8 @@ class Sorrybench:
         arms: name -> what is different: fit (keys laid over those above), rule (a pruning rule, applied to scores of
             the initial model), match_steps (repeat the kept pairs until an epoch takes as many steps as one of all
             pairs), gold: true (train on gold pairs).
-        evaluation: sampling (of answers; its seed plus the run's is the seed) and control (harmless prompts: path,
-            column, where, limit).
+        evaluation: sampling (of answers; its seed plus the run's is the seed), control (harmless prompts: path,
+            column, where, limit) and second_judge (class_path and init_args of one that reads the same answers).
         seeds: of the runs.
         out: folder of pairs, scores, runs, answers, table and figure; what is done there is not done again.
         gold: responses with a score by people; keys of ``lit_pref.experiments.gold.Gold``.
@@ -75,25 +86,36 @@ class Sorrybench:
         facts: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.arms}
         classes: dict[Path, dict[str, Any]] = {}
         failures: dict[str, Failure] = {}
+        opinions = Opinions()
+        check_judge(self.sample, self.evaluation, self.seeds)
         for seed in self.seeds:
             pairs = self._pairs(seed, out)
             classes[pairs] = json.loads(pairs.with_suffix(".report.json").read_text())
-            results, failed = run_arms(self._arms_of(seed, pairs, out), out / "arms", trained, self.jobs)
+            results, failed = run_preference_arms(self._arms_of(seed, pairs, out), out / "arms", trained, self.jobs)
             failures |= failed
             found = {name: results[own] for name in self.arms if (own := f"{name}_seed{seed}") in results}
-            for name, own_labels in self._labels(seed, pairs, out, found).items():
+            judged = self._labels(seed, pairs, out, found)
+            opinions.add(seed, judged)
+            for name, own_labels in judged.labels.items():
                 counts[name][seed] = {part: RefusalCounts.of(labels) for part, labels in own_labels.items()}
             for name, fact in found.items():
                 facts[name][seed] = fact
         if failures:
             raise first_error(failures, len(self.arms) * len(self.seeds))
-        self._report(counts, facts, list(classes.values()), out)
+        self._report(counts, facts, list(classes.values()), opinions, out)
 
-    def _report(self, counts: report.Counts, facts: report.Facts, sampling: list[dict[str, Any]], out: Path) -> None:
-        report.write_csv(out / "sorrybench.csv", counts, facts)
+    def _report(
+        self,
+        counts: report.Counts,
+        facts: report.Facts,
+        sampling: list[dict[str, Any]],
+        opinions: Opinions,
+        out: Path,
+    ) -> None:
+        report.write_csv(out / "sorrybench.csv", counts, facts, opinions)
         text = report.table(counts, facts)
         lines = [", ".join(f"{n} {name}" for name, n in one["classes"].items()) for one in sampling]
-        text += "\n\nPairs, train and test: " + "; ".join(lines) + "."
+        text += "\n\nPairs, train and test: " + "; ".join(lines) + f".\n\n{opinions.footer()}"
         (out / "sorrybench.md").write_text(text + "\n")
         report.draw(counts, [out / "sorrybench.png", out / "sorrybench.svg"])
         say(f"\n{text}\n\nFiles: {out}")
@@ -134,19 +156,16 @@ class Sorrybench:
         assert self.gold is not None
         path = pairs.with_suffix(f".gold-{digest(self.gold)}.jsonl")
         if not path.exists():
-            lines = [json.loads(line) for line in pairs.with_suffix(".train.jsonl").read_text().splitlines()]
-            made = Gold(**self.gold).pairs(lines)
+            made = Gold(**self.gold).pairs(read_jsonl(pairs.with_suffix(".train.jsonl")))
             write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
         return path
 
-    def _labels(
-        self, seed: int, pairs: Path, out: Path, found: dict[str, dict[str, Any]]
-    ) -> dict[str, dict[str, list[str]]]:
+    def _labels(self, seed: int, pairs: Path, out: Path, found: dict[str, dict[str, Any]]) -> Judged:
         """Verdicts on what the initial model and every trained arm of a seed answer."""
         from ..preferences.prompt_source import PromptSource
 
         sets = {part: PromptSource(str(pairs.with_suffix(f".{part}.jsonl"))) for part in ("train", "test")}
         if self.evaluation.get("control"):
             sets["control"] = PromptSource(**filled(self.evaluation["control"], seed))
-        return labels_of(filled(self.sample, seed), self.evaluation.get("sampling", {}), sets, seed, out / "answers",
+        return labels_of(filled(self.sample, seed), filled(self.evaluation, seed), sets, seed, out / "answers",
                          found, self.keep_checkpoints)  # fmt: skip

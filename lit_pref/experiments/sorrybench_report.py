@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ..refusal_statistics import MAX_ABSTAIN, RefusalCounts
+from .opinions import COLUMNS, Opinions
 from .refusal_cells import change_cell, range_cell, rate_cell, share_cell, t_interval
 
 SETS = ("train", "test", "control")
@@ -23,20 +24,21 @@ Counts = Mapping[str, Mapping[int, Mapping[str, RefusalCounts]]]
 Facts = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def write_csv(path: Path, counts: Counts, facts: Facts) -> None:
+def write_csv(path: Path, counts: Counts, facts: Facts, opinions: Opinions) -> None:
     """A line for every arm, run and set of prompts."""
     names = ["refusal", "compliance", "partial", "unparseable", "error"]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["arm", "seed", "prompts", *names, "refusal_rate", "wilson_low", "wilson_high",
-                         "bound_low", "bound_high", "displacement_nats", "pairs", "steps"])  # fmt: skip
+                         "bound_low", "bound_high", "displacement_nats", "pairs", "steps", *COLUMNS])  # fmt: skip
         for arm, runs in counts.items():
             for seed, sets in runs.items():
                 known = facts.get(arm, {}).get(seed, {})
                 for name, c in sets.items():
                     numbers = [c.reported(), *c.interval(), *c.bounds()]
                     writer.writerow([arm, seed, name, *c.counts(), *map(repr, numbers),
-                                     *(known.get(key, "") for key in ("displacement", "pairs", "steps"))])  # fmt: skip
+                                     *(known.get(key, "") for key in ("displacement", "pairs", "steps")),
+                                     *opinions.cells(arm, seed, name)])  # fmt: skip
 
 
 def table(counts: Counts, facts: Facts) -> str:

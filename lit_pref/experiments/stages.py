@@ -5,7 +5,7 @@ Knows dictionaries, files and command lines; nothing about what a stage does. Im
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,12 @@ def written(path: Path, config: dict[str, Any]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return str(path)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a whole JSONL file; U+2028 and its like, which end lines elsewhere, are text inside of them."""
+    with path.open(encoding="utf-8") as file:
+        return [loads(line) for line in file]
 
 
 def digest(value: Any) -> str:

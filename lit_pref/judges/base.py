@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Label = Literal["refusal", "compliance", "partial", "unparseable", "error"]
 LABELS: tuple[Label, ...] = get_args(Label)
 #: Facts that only say how a raw output is read; with other ones an output kept on disk can be read again.
-READING = ("parser", "labels")
+READING = ("parser", "labels", "allow_other_model")
 
 
 class Item(NamedTuple):

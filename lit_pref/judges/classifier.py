@@ -14,9 +14,10 @@ from ..pretrained import pretrained
 from .base import LABELS, Item, Label, Verdict, slug
 from .loading import middle_out, not_loaded, plain_ids, source_facts
 from .model_judge import ModelJudge
+from .parsing import NOT_FINITE
 
 #: Raise this when texts are encoded or classes combined in another way.
-VERSION = 1
+VERSION = 2
 #: Class names that need no mapping.
 OWN_NAMES: dict[str, Label] = {
     "refusal": "refusal", "compliance": "compliance", "partial": "partial", "garbled": "unparseable",
@@ -108,11 +109,16 @@ class ClassifierJudge(ModelJudge):
         owner = torch.tensor(owners)
         verdicts = []
         for i, note in enumerate(notes):
-            mean = by_label[owner == i].mean(0)  # (L,)
-            raw = " ".join(f"{name}={p:.4f}" for name, p in zip(names, mean.tolist(), strict=True))
-            score, best = mean.max(0)
-            verdicts.append(self.verdict(names[int(best)], raw, note, float(score)))
+            verdicts.append(self._best(names, by_label[owner == i].mean(0), note))
         return verdicts
+
+    def _best(self, names: list[Label], probs: torch.Tensor, note: str) -> Verdict:
+        """The verdict of the labels' probabilities (L,)."""
+        raw = " ".join(f"{name}={p:.4f}" for name, p in zip(names, probs.tolist(), strict=True))
+        if not probs.isfinite().all():
+            return self.verdict("error", raw, "; ".join(filter(None, (NOT_FINITE, note))))
+        score, best = probs.max(0)
+        return self.verdict(names[int(best)], raw, note, float(score))
 
     def _windows(self, item: Item) -> tuple[list[dict[str, Any]], str]:
         """Inputs of one item: one, or where it does not fit the response's head and its tail."""

@@ -32,6 +32,9 @@ class EndpointJudge(Judge):
     none could be had. Of the key only the variable's name is known here. Servers are not batch-invariant as a rule:
     even greedy answers may differ a little from run to run.
 
+    Verdicts kept on disk do not depend on `url`, so that a judge that moves to another port or machine keeps them.
+    Where two servers know different models by one name, give each its own `server`.
+
     Args:
         url: base address, such as http://localhost:8000/v1.
         model: name under which the server knows the model.
@@ -44,11 +47,12 @@ class EndpointJudge(Judge):
         deadline_s: seconds for a whole evaluation, from `prepare`, else from the first item; the longest that a
             server which is down can hold a training.
         backoff_s: seconds before the first repetition; doubled each time, at most 30, with jitter.
-        allow_other_model: accept a reply that names another model than the one asked for.
+        allow_other_model: accept a reply that names another model than the one asked for; the verdict's reason names
+            it. What is kept on disk is not asked again when the server changes what answers under the name.
         max_tokens: most tokens of an answer; one that is cut there is unparseable.
         max_characters: longer responses lose their middle before they are sent.
         seed: sent along, and seeds the jitter.
-        server: the server's version as fingerprints are to record it, such as "vllm 0.11".
+        server: what tells the server apart in fingerprints, such as "vllm 0.11" or "the 8-bit weights".
         extra_body: more keys of the request, such as {structured_outputs: {choice: ["0", "1"]}} of vLLM.
     """
 
@@ -98,7 +102,7 @@ class EndpointJudge(Judge):
             "judge": "endpoint", "parser": VERSION, "labels": self.labels, "template": self.template.hash,
             "model": self.model, "server": self.server, "temperature": 0, "seed": self.seed,
             "max_tokens": self.max_tokens, "max_characters": self.max_characters, "extra_body": self.extra_body,
-            "texts": TEXTS_VERSION,
+            "texts": TEXTS_VERSION, "allow_other_model": self.allow_other_model,
         }  # fmt: skip
 
     def prepare(self, device: torch.device | None = None) -> None:
@@ -136,7 +140,7 @@ class EndpointJudge(Judge):
 def _checked(url: str) -> str:
     """The address without a slash at its end; ConfigError where it is none, or where it holds a secret."""
     parts = urllib.parse.urlsplit(url)
-    if "@" in parts.netloc or parts.query:  # not quoted: this text goes to a log
+    if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: this text goes to a log
         raise ConfigError(
             "EndpointJudge: the url holds a password or a query\n"
             "  Fix: put the key into an environment variable, and its name into key_env."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .base import Item, Verdict, digest
 from .patience import Circuit, Leave, backoff, retry_after
-from .replies import NOT_COMPATIBLE, Outcome, outcome
+from .replies import Outcome, outcome
 from .transport import Reply, Unreachable, request
 from .workers import work_through
 
@@ -44,7 +44,7 @@ class Evaluation:
             try:
                 found[i] = self._one(items[i])
             except Exception as error:  # whatever it is, it is this item's verdict
-                found[i] = self._verdict(Outcome("error", f"asking failed: {type(error).__name__}"))
+                found[i] = self._verdict(Outcome("error", f"{self.of.url}: asking failed: {type(error).__name__}"))
 
         work_through(len(items), self.of.concurrency, one, self.interrupted)
         for text in [text for text, said in self.warnings.items() if not said]:
@@ -92,12 +92,14 @@ class Evaluation:
             self.circuit.failed(leave)  # or a trial would never end, and nobody could ask again
             raise
         self.circuit.succeeded()
+        if reply.status != 200:  # before what the server says is cut, perhaps in the middle of a key
+            reply = reply._replace(body=self.of.key.redact(reply.body))
         return reply, ""
 
     def _settled(self, reply: Reply, result: Outcome) -> Verdict:
         if result.warning:
             self._warn(result.warning)
-        if NOT_COMPATIBLE in result.reason:
+        if result.label == "error" and not result.stop:
             result = result._replace(reason=f"{self.of.url}: {result.reason}")
         if result.stop:
             with self.lock:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from ..errors import ConfigError
 from ..models import CausalLM
-from .base import Item, Label, Verdict, digest, slug
+from .base import Item, Label, Verdict, slug
 from .label_tokens import label_tokens, read_log_probs
+from .loading import tokenizer_digest
 from .model_judge import ModelJudge
-from .parsing import VERSION, check_labels, parse_label
+from .parsing import NOT_FINITE, VERSION, check_labels, parse_label
 from .prompting import Template
 from .questions import Questions
 
@@ -77,8 +79,9 @@ class GenerativeJudge(ModelJudge):
             "judge": "generative", "parser": VERSION, "labels": self.labels, "answers": list(self.labels),
             "template": self.template.hash, "model": self.model.fingerprint(),
             "chat_template": self.chat_template and tokenizer.chat_template,
-            "tokenizer": digest(tokenizer.get_vocab()), "decide": self.decide, "least_mass": self.least_mass,
+            "tokenizer": tokenizer_digest(tokenizer), "decide": self.decide, "least_mass": self.least_mass,
             "max_new_tokens": self.max_new_tokens, "max_length": self.max_length, "decoding": "greedy",
+            "trust_remote_code": self.model.trust_remote_code,
         }  # fmt: skip
 
     def _load(self) -> tuple[PreTrainedModel, Questions, dict[str, list[int]] | None]:
@@ -113,29 +116,46 @@ class GenerativeJudge(ModelJudge):
         model, questions, answers = self._loaded
         encoded = [questions.encode(item) for item in items]
         fitting = [question for question in encoded if question.ids]
-        raws = (
-            iter(_log_probs(model, fitting, answers) if answers else self._generate(fitting)) if fitting else iter(())
-        )
+        raws: Iterator[str | None] = iter(())
+        if fitting:
+            raws = iter(_log_probs(model, fitting, answers) if answers else self._generate(fitting))
         verdicts = []
         for question in encoded:
             if not question.ids:
                 verdicts.append(self.verdict("unparseable", reason=question.note))
                 continue
-            verdict = self.reread(next(raws))
+            raw = next(raws)
+            verdict = self.verdict("error", reason=NOT_FINITE) if raw is None else self.reread(raw)
             assert verdict is not None
             verdicts.append(verdict._replace(reason="; ".join(filter(None, (verdict.reason, question.note)))))
         return verdicts
 
-    def _generate(self, questions: list[Any]) -> list[str]:
+    def _generate(self, questions: list[Any]) -> list[str | None]:
+        """For each question what the model writes; None where it does not compute numbers."""
         assert self._loaded is not None
         model, asked, _ = self._loaded
         inputs = _left_padded(questions, model)
-        out = model.generate(**inputs, max_new_tokens=self.max_new_tokens)  # type: ignore[operator]
+        watch = _NotFinite(len(questions), model.device)
+        out = model.generate(  # type: ignore[operator]
+            **inputs, max_new_tokens=self.max_new_tokens, logits_processor=LogitsProcessorList([watch])
+        )
         new = out[:, inputs["input_ids"].shape[1] :]  # only what was written: the question holds the answers too
-        return [str(text) for text in asked.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        texts = asked.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return [None if lost else str(text) for text, lost in zip(texts, watch.rows.tolist(), strict=True)]
 
 
-def _log_probs(model: PreTrainedModel, questions: list[Any], answers: dict[str, list[int]]) -> list[str]:
+class _NotFinite(LogitsProcessor):
+    """Changes nothing, and remembers in which rows a number was none: the greatest of such is the first token."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.rows = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self.rows |= (scores.isnan() | scores.isposinf()).any(-1)
+        return scores
+
+
+def _log_probs(model: PreTrainedModel, questions: list[Any], answers: dict[str, list[int]]) -> list[str | None]:
     """For each question `answer=log-probability` of every answer."""
     inputs = _left_padded(questions, model)
     positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)  # (B, T)

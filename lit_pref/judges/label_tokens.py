@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .base import Item, Label
+from .parsing import NOT_FINITE
 from .questions import Questions
+
+#: No log-probability is above 0 but by rounding; from far above it a probability overflows.
+MOST = 1.0
 
 
 class Read(NamedTuple):
@@ -42,12 +46,21 @@ def label_tokens(questions: Questions, answers: list[str]) -> dict[str, list[int
 
 
 def read_log_probs(raw: str, labels: Mapping[str, Label], least_mass: float) -> Read | None:
-    """The verdict of `answer=log-probability ...`; None where the text is not of that form."""
-    form = " ".join(re.escape(answer) + r"=(-?\d+\.\d{6}|-inf)" for answer in labels)
-    match = re.fullmatch(form, raw)
-    if match is None:
+    """The verdict of `answer=log-probability ...`; None where the text is not of that form.
+
+    What has the form but not the numbers is no answer either: it begins with the first label, whatever it says.
+    """
+    answer = f"(?:{'|'.join(map(re.escape, labels))})"
+    if re.fullmatch(rf"\s*{answer}=\S+(?:\s+{answer}=\S+)+\s*", raw) is None:
         return None
-    probs = [math.exp(float(logp)) for logp in match.groups()]
+    numbers = r"=(-?\d+\.\d{6}|-?inf|nan)"
+    match = re.fullmatch(" ".join(re.escape(answer) + numbers for answer in labels), raw)
+    if match is None:
+        return Read("unparseable", None, "the judge's answer is neither a label nor log-probabilities of the labels")
+    logps = [float(logp) for logp in match.groups()]
+    if any(math.isnan(logp) or logp > MOST for logp in logps):
+        return Read("error", None, NOT_FINITE)
+    probs = [math.exp(logp) for logp in logps]
     mass = sum(probs)
     if mass <= 0 or mass < least_mass:
         return Read("unparseable", None, f"the answers together have a probability of {mass:.4f} only")

@@ -19,12 +19,25 @@ def source_facts(path: str, revision: str | None, trust_remote_code: bool) -> di
     source = locate(path)
     if Path(source).is_dir():
         files = sorted({file for pattern in FILES for file in Path(source).glob(pattern)})
-        return {"files": digest([[file.name, file_sha256(file)] for file in files])}
+        digests = [[file.name, file_sha256(file)] for file in files]
+        return {"files": digest(digests), "trust_remote_code": trust_remote_code}  # which may run the folder's own code
     try:
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise not_loaded(path, error) from error
-    return {"model": path, "revision": getattr(config, "_commit_hash", None) or revision}
+    commit = getattr(config, "_commit_hash", None) or revision
+    return {"model": path, "revision": commit, "trust_remote_code": trust_remote_code}
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of all that turns text into ids: one vocabulary with other merges or normalisation gives other ids."""
+    facts: list[Any] = [type(tokenizer).__name__, {k: str(v) for k, v in tokenizer.special_tokens_map.items()}]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return digest([*facts, backend.to_str()])
+    file = getattr(tokenizer, "vocab_file", None)
+    content = file_sha256(Path(file)) if file and Path(file).is_file() else None
+    return digest([*facts, tokenizer.get_vocab(), content])
 
 
 def not_loaded(path: str, error: Exception) -> SetupError:

@@ -7,7 +7,9 @@ from ..errors import ConfigError
 from .base import LABELS, Label
 
 #: Raise this when a text is read in another way. Part of every fingerprint; outputs on disk are then read again.
-VERSION = 1
+VERSION = 2
+#: Why a model that computes NaN has no verdict: the largest of them is whichever comes first, and means nothing.
+NOT_FINITE = "the judge's probabilities are not finite numbers"
 
 
 def check_labels(judge: str, labels: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..data.excerpts import printable
 from .base import Label
 from .parsing import parse_label
 from .transport import Reply
@@ -58,9 +59,11 @@ def read_body(body: str, labels: Mapping[str, Label], model: str, allow_other_mo
     if not isinstance(content, dict) or not isinstance(choices, list):
         return Outcome("error", f"{NOT_COMPATIBLE}: its reply has no list of choices")
     served = content.get("model")
-    if isinstance(served, str) and served != model and not allow_other_model:
-        reason = f"the server answered with model {served!r} instead of {model!r}"
-        return Outcome("error", f"{reason}; allow_other_model accepts that", stop=True)
+    other = f"the server answered with model {served!r} instead of {model!r}"
+    if not isinstance(served, str) or served == model:
+        other = ""
+    elif not allow_other_model:
+        return Outcome("error", f"{other}; allow_other_model accepts that", stop=True)
     if not choices:
         return Outcome("unparseable", "the reply has no choices")
     warning = f"{len(choices)} choices; the first counts" if len(choices) > 1 else ""
@@ -72,15 +75,16 @@ def read_body(body: str, labels: Mapping[str, Label], model: str, allow_other_mo
     if first.get("finish_reason") == "length":
         return Outcome("unparseable", "the answer was cut at max_tokens", warning=warning)
     label, reason = parse_label(text, labels)
+    reason = "; ".join(filter(None, (reason, other)))
     return Outcome(label, f"{reason} ({warning})" if warning else reason, warning=warning)
 
 
 def _message(body: str) -> str:
-    """The server's own words, in one short line."""
+    """The server's own words, in one short line that cannot steer the terminal it is shown on."""
     try:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
         return ""
     error = content.get("error", content) if isinstance(content, dict) else None
     message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
-    return " ".join(message.split())[:300] if isinstance(message, str) else ""
+    return printable(message)[:300] if isinstance(message, str) else ""

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 
 REDACTED = "[key]"
+#: How keys of well-known services begin.
+KEY_PREFIXES = (
+    "hf_", "gsk_", "sk_", "sk-", "pk_", "rk_", "csk-", "xai-", "pplx-", "nvapi-", "fw_", "r8_", "tgp_v1_", "eyJ",
+    "AIza", "AKIA", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-",
+)  # fmt: skip
+#: No word in the name of a variable is as long, and of several kinds of characters.
+LONG_WORD = 16
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,11 @@ class EnvironmentKey:
     variable: str | None
 
     def __post_init__(self) -> None:
-        if self.variable is not None and not self.variable.isidentifier():
+        if self.variable is not None and (not self.variable.isidentifier() or _looks_like_a_key(self.variable)):
             # Not quoted: somebody may have put the key itself here.
             raise ConfigError(
-                "EndpointJudge: key_env is no name of an environment variable\n"
+                "EndpointJudge: key_env is no name of an environment variable, or one that is not set and looks like "
+                "a key\n"
                 "  Fix: put the key into a variable and give the variable's name, such as OPENAI_API_KEY."
             )
 
@@ -56,3 +64,13 @@ class EnvironmentKey:
 
     def _value(self) -> str:
         return os.environ.get(self.variable, "").strip() if self.variable else ""
+
+
+def _looks_like_a_key(name: str) -> bool:
+    """Whether a name may be a pasted key; one that the environment knows is a name, whatever it looks like."""
+    return name not in os.environ and (name.startswith(KEY_PREFIXES) or any(map(_random_looking, name.split("_"))))
+
+
+def _random_looking(word: str) -> bool:
+    kinds = (any(map(str.islower, word)), any(map(str.isupper, word)), any(map(str.isdigit, word)))
+    return len(word) >= LONG_WORD and sum(kinds) >= 2

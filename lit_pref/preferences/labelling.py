@@ -11,7 +11,7 @@ from ..judges import Label
 from ..world.onpolicy import MIXED, TWO_COMPLIANCES, TWO_REFUSALS
 
 Pairing = Literal["first", "extremes"]
-#: Why a prompt gives no pair, in the order in which a table lists them.
+#: Why a prompt gives no pair, in the order in which a table lists them; where several hold, the first is said.
 DROPPED = (
     "verdict: error",
     "verdict: unparseable",
@@ -107,10 +107,10 @@ def _usable(candidates: Sequence[Candidate]) -> list[int]:
 def _why(candidates: Sequence[Candidate]) -> str:
     """Of a prompt with fewer than two usable responses."""
     labels = {candidate.label for candidate in candidates if candidate.text.strip()}
-    if not all(candidate.text.strip() for candidate in candidates):
-        return DROPPED[3]
     lacking = next((name for name in ("error", "unparseable", "partial") if name in labels), None)
-    return "equal responses" if lacking is None else f"verdict: {lacking}"
+    if lacking is not None:
+        return f"verdict: {lacking}"
+    return "equal responses" if all(candidate.text.strip() for candidate in candidates) else "empty response"
 
 
 def _decide(candidates: Sequence[Candidate], first: int, second: int, tie_break: bool) -> Labelled | str:

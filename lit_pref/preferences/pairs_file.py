@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..data.rows import REMOVES, Problem, Record, Text
 from ..data.validation import validate
+from ..run_answers import spoken
 from .labelling import CLASSES, DROPPED
 from .writing import write_text
 
@@ -55,13 +56,27 @@ def acceptable(lines: Sequence[Line]) -> tuple[list[Line], Counter[str]]:
 
 
 def split(lines: Sequence[Line], test_share: float, seed: int) -> dict[str, list[Line]]:
-    """Training and test lines, each in its order; which is which depends on seed and ids alone."""
-    order = sorted(range(len(lines)), key=lambda i: hashlib.sha256(f"{seed}/{lines[i]['id']}".encode()).digest())
-    test = set(order[: int(len(lines) * test_share)])
+    """Training and test lines, each in its order; the order in which prompts are tried depends on seed and text alone.
+
+    All lines of a prompt go to one side, or the test would ask what was trained on. Prompts are put aside as long as
+    they fit, so that there are never more test lines than the share, and fewer only where lines of equal prompts are.
+    """
+    prompts: dict[str, list[int]] = {}
+    for i, line in enumerate(lines):
+        prompts.setdefault(prompt_key(line["prompt"]), []).append(i)
+    wanted, test = int(len(lines) * test_share), set[int]()
+    for text in sorted(prompts, key=lambda text: _draw(seed, text)):
+        if len(test) + len(prompts[text]) <= wanted:
+            test |= set(prompts[text])
     return {
         name: [{**line, "split": name} for i, line in enumerate(lines) if (i in test) == (name == "test")]
         for name in ("train", "test")
     }
+
+
+def prompt_key(prompt: Text) -> str:
+    """The same for prompts that ask the same: what is said, whatever the white space or the system turn."""
+    return " ".join(spoken(prompt).split())
 
 
 def files_of(out: Path) -> dict[str, Path]:
@@ -104,6 +119,11 @@ def table(report: dict[str, Any]) -> str:
     if report["cut_responses"]:
         lines.append(f"  {report['cut_responses']:,} responses in pairs were cut at sampling.max_new_tokens")
     return "\n".join(lines)
+
+
+def _draw(seed: int, text: str) -> bytes:
+    """Of half a surrogate pair, which JSON can hold, there is no UTF-8."""
+    return hashlib.sha256(f"{seed}/{text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ Knows nothing about models; encoding is done by ``lit_pref.prompts``.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ..data.reading import read
-from ..data.rows import DataError, Problem, Record, Text
+from ..data.rows import DataError, Problem, Record
 from ..prompts import Prompt, nothing_generated, read_prompts
 from ..rendering import Template
+from .pairs_file import prompt_key
 from .writing import write_text
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]")
@@ -49,11 +51,34 @@ class PromptSource:
             taken: file that the chosen rows are written to where columns are looked into or rows are left out.
         """
         source, column, id_column = self.path, self.column, self.id_column
-        if self.where or "[" in column or "." in column or "[" in id_column or "." in id_column:
+        if self._looks_inside():
             rows = self._rows()
             write_text(taken, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             source, column, id_column = str(taken), "prompt", "id"
         return read_prompts(source, tokenizer, self.template, column, id_column, self.limit)
+
+    @nothing_generated()
+    def demand_names(self, prompts: Sequence[Prompt], taken: Path) -> None:
+        """DataError where two prompts that ask different things have one name.
+
+        What is known of a prompt by its name, such as gold responses, would be paired with another one.
+
+        Args:
+            prompts: that were read.
+            taken: as for ``read``.
+        """
+        first: dict[str, Prompt] = {}
+        for prompt in prompts:
+            other = first.setdefault(name_of(prompt), prompt)
+            if prompt_key(other.text) != prompt_key(prompt.text):
+                source = str(taken) if self._looks_inside() else self.path
+                places = {record.number: record.where for record in read(source)}
+                message = f"its prompt has the name {name_of(prompt)!r}, as another one at {places[other.number]}."
+                fix = "give each prompt an id of its own, or set prompts.id_column to a column that does"
+                raise DataError.of_file("same-id", places[prompt.number], message, fix)
+
+    def _looks_inside(self) -> bool:
+        return bool(self.where) or any(mark in name for mark in "[." for name in (self.column, self.id_column))
 
     @nothing_generated()
     def _rows(self) -> list[dict[str, Any]]:
@@ -88,14 +113,9 @@ def value_at(fields: Any, path: str) -> Any:
     return fields
 
 
-def request_of(prompt: Text) -> str:
-    """What a judge reads as the request: a string as it is, a lone user turn, or all turns under their roles."""
-    if isinstance(prompt, str):
-        return prompt
-    said = [turn for turn in prompt if turn["role"] != "system"]
-    if len(said) == 1:
-        return said[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in said)
+def name_of(prompt: Prompt) -> str:
+    """What a pair of this prompt is called."""
+    return prompt.id or f"prompt-{prompt.number:05d}"
 
 
 def _wanted(record: Record, path: str) -> Any:

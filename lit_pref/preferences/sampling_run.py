@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 
-from ..console import counting, say
+from ..console import say
 from ..data.rows import DataError
 from ..drawing import Sampling
 from ..errors import ConfigError
-from ..judges import Item, Judge, Verdict, VerdictCache, judge_items
+from ..judges import Item, Judge, Verdict, VerdictCache
 from ..models import CausalLM
 from ..paths import file_sha256
 from ..prompts import Prompt
+from ..run_answers import spoken
 from .answering import Answer, DeviceName, answers, device_of
+from .judging import Canaries, judged
 from .labelling import Candidate, Labelled, Pairing, label, needs_tie_break
 from .pairs_file import Line, Side, acceptable, files_of, line_of, report_of, split, table, write_lines
-from .prompt_source import PromptSource, request_of
+from .prompt_source import PromptSource, name_of
 from .tie_breaks import Contestant, TieBreak
 from .writing import write_text
 
@@ -36,7 +38,8 @@ class SamplePreferences:
     Args:
         model: writes the responses.
         prompts: what it answers.
-        judge: says which response is a refusal; a class_path with init_args.
+        judge: says which response is a refusal; a class_path with init_args. One that more than a tenth of the
+            canaries (responses that tell a judge what to say) talk round is refused before anything is sampled.
         out: pairs.jsonl stands for pairs.train.jsonl and pairs.test.jsonl, which lit-pref fit reads, and for
             pairs.responses.jsonl, pairs.verdicts.sqlite and pairs.report.json beside them.
         tie_break: decides between two responses of one verdict; a class_path: lit_pref.preferences.RandomTie,
@@ -44,7 +47,8 @@ class SamplePreferences:
         sampling: how responses are drawn; samples is their number for each prompt, at least 2.
         pairing: "first" makes the pair of the first two different responses that have a verdict; "extremes" of the
             best and the worst of all, refusals above compliances and by tie-break within each.
-        test_share: share of the pairs that is put aside as test pairs.
+        test_share: share of the pairs that is put aside as test pairs; whole prompts are, so that none is asked on both
+            sides, and never more pairs than this share.
         split_seed: of that choice.
         device: auto, cpu or cuda.
         checkpoint: file of a run whose policy answers in the place of the model's own weights.
@@ -79,18 +83,24 @@ class SamplePreferences:
         """Sample, judge, label and write; returns the report.
 
         Raises:
-            DataError: not one prompt gives a pair.
+            DataError: not one prompt gives a pair, or two prompts have one name.
+            ConfigError: the judge is talked round too often.
         """
         device, files = device_of(self.device), files_of(Path(self.out).expanduser())
         tokenizer = self.model.tokenizer()
         prompts = self.prompts.read(tokenizer, files["prompts"])
+        self.prompts.demand_names(prompts, files["prompts"])
+        cache = VerdictCache(files["verdicts"])
+        canaries = Canaries(self.judge, cache, device)
+        say(canaries.sentence)
+        canaries.demand()
         checkpoint = None if self.checkpoint is None else Path(self.checkpoint).expanduser()
         found = answers(
             self.model, tokenizer, prompts, self.sampling, self.prompts.template, files["responses"], device,
             checkpoint, None if checkpoint is None else checkpoint_name(checkpoint),
         )  # fmt: skip
-        items = [[Item(request_of(p.text), a.text) for a in own] for p, own in zip(prompts, found, strict=True)]
-        verdicts = judged(self.judge, items, VerdictCache(files["verdicts"]), device)
+        items = [[Item(spoken(p.text), a.text) for a in own] for p, own in zip(prompts, found, strict=True)]
+        verdicts = judged(self.judge, items, cache, device)
         lines, dropped = self._lines(prompts, found, verdicts, device)
         if not lines:
             reasons = ", ".join(f"{n} {name}" for name, n in dropped.items())
@@ -98,7 +108,7 @@ class SamplePreferences:
             message, kept = f"no prompt gives a pair ({reasons}).", "Responses and verdicts are kept."
             raise DataError.of_file("no-pairs", files["responses"], message, fix, kept)
         parts = split(lines, self.test_share, self.split_seed)
-        report = report_of(len(prompts), parts, dropped)
+        report = {**report_of(len(prompts), parts, dropped), "judge": canaries.record()}
         return self._write(parts, report, files, verdicts, max(len(p.ids) for p in prompts))
 
     def _lines(
@@ -125,8 +135,7 @@ class SamplePreferences:
                     for i in (pair.chosen, pair.rejected)
                 )  # fmt: skip
                 rule = type(self.tie_break).__name__ if pair.tie else None
-                name = prompt.id or f"prompt-{prompt.number:05d}"
-                lines.append(line_of(name, prompt.text, chosen, rejected, pair.pair_class, rule))
+                lines.append(line_of(name_of(prompt), prompt.text, chosen, rejected, pair.pair_class, rule))
             else:
                 dropped[pair] += 1
         kept, refused = acceptable(lines)
@@ -184,23 +193,6 @@ class SamplePreferences:
         }  # fmt: skip
         given = " ".join(f"{key} {shlex.quote(value)}" for key, value in options.items() if value is not None)
         return f"lit-pref fit -c configs/base.yaml -c configs/objectives/dpo.yaml {given}"
-
-
-def judged(
-    judge: Judge, items: Sequence[Sequence[Item]], cache: VerdictCache, device: torch.device
-) -> list[list[Verdict]]:
-    """A verdict for each item of each prompt; the judge is made ready only where the cache lacks one."""
-    flat = [item for own in items for item in own]
-    missing = any(verdict is None for verdict in cache.get(judge, flat))
-    if missing:
-        judge.prepare(device)
-    try:
-        with counting("Verdicts", len(flat), "verdicts") as advance:
-            verdicts = iter(judge_items(judge, flat, cache, advance=advance))
-    finally:
-        judge.release()
-        cache.close()
-    return [[next(verdicts) for _ in own] for own in items]
 
 
 def checkpoint_name(path: Path) -> str:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import ConfigError
+from .continuation import chain
 from .discovery import version
+from .omission import Omission
 from .run import Run
 from .settings import objective_name, settings_of, told_apart
 from .texts import plain
@@ -31,22 +33,17 @@ class Arm:
     runs: Mapping[int, Run]
 
 
-class Omission(NamedTuple):
-    """What is not compared, or not all of it, and why."""
-
-    name: str
-    why: str
-
-
 def sort_arms(runs: Sequence[Run]) -> tuple[list[Arm], list[Omission]]:
     """Arms in the order of their first runs; of one arm and seed the newest run that finished.
+
+    A run that another one of these goes on from is a part of that one, and is not listed apart.
 
     Raises:
         ConfigError: nothing is left to compare.
     """
     omissions: list[Omission] = []
     kept: dict[tuple[str, int], Run] = {}
-    for run in runs:
+    for run in _wholes(runs):
         key = _key(run), run.seed
         if (why := _unfit(run)) or key[1] is None:
             omissions.append(Omission(run.name, why or "its seed is not known, so it has no place beside other runs"))
@@ -65,6 +62,11 @@ def sort_arms(runs: Sequence[Run]) -> tuple[list[Arm], list[Omission]]:
     return _named(kept), omissions
 
 
+def in_order(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
+    """The arms in the order of a plan; those that are not in it come last."""
+    return sorted(arms, key=lambda arm: names.index(arm.name) if arm.name in names else len(names))
+
+
 def of_compare(folder: Path) -> re.Match[str] | None:
     """ARM and seed of ``OUT/arms/ARM_seedS/version_N``."""
     above = folder.parent
@@ -75,6 +77,21 @@ def _key(run: Run) -> str:
     if found := of_compare(run.folder):
         return f"{run.folder.parents[1]}\0{found[1]}"
     return json.dumps(settings_of(run), sort_keys=True, default=str)
+
+
+def _wholes(runs: Sequence[Run]) -> list[Run]:
+    """Without the runs that others go on from. A run that can stand alone does, unless one of its arm, and of its seed,
+    took it to a later end: one that was trained further with other settings is another arm."""
+    given = {run.folder.resolve(): run for run in runs}
+    parts: set[Path] = set()
+    for run in runs:
+        for folder in (path.resolve() for path in chain(run.folder)[1:]):
+            if (earlier := given.get(folder)) is None:
+                continue
+            same = not _unfit(run) and (_key(earlier), earlier.seed) == (_key(run), run.seed)
+            if same or _unfit(earlier):
+                parts.add(folder)
+    return [run for folder, run in given.items() if folder not in parts]
 
 
 def _unfit(run: Run) -> str | None:

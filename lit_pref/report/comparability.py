@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import Any
 
 from ..data.rows import DataError
-from .arms import Arm, Omission
+from .arms import Arm
+from .omission import Omission
 from .run import Run
 from .texts import plain
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from .arms import Omission
 from .comparison import ALPHA, Comparison
 from .drawing import Drawing
 from .moved import Moved
 from .numbers import counted, listed
+from .omission import Omission
 from .tables import Table, differences, families, means
 from .texts import plain
 
@@ -83,6 +83,6 @@ class Document:
         return (
             f"Each arm minus {plain(self.comparison.baseline.name, 60)}, over the n seeds that both have, with the "
             "paired t-test's 95% interval (not corrected) and p-value after Holm's correction; an asterisk where p < "
-            f"{ALPHA}. Corrected together are all arms and metrics of a family: {'; '.join(families_said)}. Shares "
-            "differ in percentage points."
+            f"{ALPHA}, and undefined where a difference is the same at all seeds. Corrected together are all arms and "
+            f"metrics of a family: {'; '.join(families_said)}. Shares differ in percentage points."
         )

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from .arms import Omission
 from .document import TITLE, Document
+from .omission import Omission
 from .tables import Table, flat
 from .texts import markdown
 

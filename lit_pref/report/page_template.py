@@ -13,21 +13,30 @@ h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; border-bottom: 1px solid var(--l
 h3 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
 p { margin: .5rem 0; } .soft, figcaption { color: var(--soft); font-size: .875rem; }
 .opening { border-left: 4px solid #0072B2; padding: .1rem 0 .1rem 1rem; margin: 1rem 0; font-size: 1.05rem; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .75rem 0; }
+.scroll, .plot { overflow-x: auto; background: linear-gradient(to right, var(--page) 30%, transparent) 0 0 / 3rem 100%,
+    linear-gradient(to left, var(--page) 30%, transparent) 100% 0 / 3rem 100%,
+    linear-gradient(to right, var(--line), transparent) 0 0 / 1rem 100%,
+    linear-gradient(to left, var(--line), transparent) 100% 0 / 1rem 100%;
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
+.scroll { border: 1px solid var(--line); border-radius: 6px; margin: .75rem 0; }
+@media (min-width: 64rem) { .wide { --wide: min(50vw - 1rem, 40rem); margin-inline: calc(50% - var(--wide)); } }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums;
   overflow-wrap: normal; }
 th, td { padding: .4rem .6rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { background: var(--box); font-weight: 600; } thead th { vertical-align: bottom; min-width: 5.2rem; }
+th { background: var(--box); font-weight: 600; } thead th { vertical-align: bottom; }
+thead th.long { min-width: 5.2rem; }
 tr:last-child > * { border-bottom: 0; } th:first-child, .texts td, .texts th { text-align: left; }
 tbody th { position: sticky; left: 0; min-width: 6.5rem; max-width: 9rem; overflow-wrap: break-word; }
 .texts tbody th { min-width: 0; }
 td small { display: block; color: var(--soft); white-space: nowrap; } td.strong { font-weight: 700; }
 .texts td { min-width: 6rem; } .texts td.long { min-width: 15rem; white-space: normal; }
-figure { margin: 1rem 0 2rem; } figure svg { display: block; width: 100%; max-width: 60rem; height: auto; }
+figure { margin: 1rem 0 2rem; } figure svg { display: block; width: 100%; min-width: 35rem; max-width: 60rem;
+  height: auto; }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure svg [id$="-background"] path { fill: none !important; }
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; }
-@media print { body { max-width: none; } .scroll { overflow: visible; border: 0; } figure { break-inside: avoid; } }
+@media print { body { max-width: none; } .scroll, .plot { overflow: visible; border: 0; }
+  figure svg { min-width: 0; } figure { break-inside: avoid; } }
 """
 
 PAGE = """<!doctype html>
@@ -42,8 +51,10 @@ PAGE = """<!doctype html>
 </head>
 <body>
 {%- macro table(data, caption) %}
-<div class="scroll" tabindex="0" role="region" aria-label="{{ caption }}"><table>
-<thead><tr>{% for head in data.head %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
+<div class="scroll wide" tabindex="0" role="region" aria-label="{{ caption }}"><table>
+<thead><tr>
+{%- for head in data.head %}<th scope="col"{% if " " in head %} class="long"{% endif %}>{{ head }}</th>{% endfor %}</tr>
+</thead>
 <tbody>
 {%- for arm, cells in data.rows %}
 <tr><th scope="row">{{ plain(arm, 60) }}</th>
@@ -70,7 +81,7 @@ PAGE = """<!doctype html>
 <h2>Figures</h2>
 {%- for drawing, svg in document.drawings %}
 <figure><h3>{{ drawing.title }}</h3>
-{{ svg | safe }}
+<div class="plot" tabindex="0" role="region" aria-label="{{ drawing.title }}">{{ svg | safe }}</div>
 <figcaption>{{ drawing.caption }} Numbers: figures/{{ drawing.name }}.csv</figcaption></figure>
 {%- endfor %}
 {%- endif %}

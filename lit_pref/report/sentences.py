@@ -87,7 +87,8 @@ def _refusals(found: Comparison) -> str:
     ending = f"{counted(len(sure), 'difference')} from {_name(found.baseline.name)} established"
     return (
         f"Refusals are fewest under {_name(low)} ({_value(found, low, metric)}) and most under {_name(high)} "
-        f"({_value(found, high, metric)}), as {judge} judges; {ending}.{_undefined(found, metric)}"
+        f"({_value(found, high, metric)}), as {judge} judges; {ending}."
+        f"{_undefined(found, metric, ': too many responses have no verdict')}"
     )
 
 
@@ -97,10 +98,10 @@ def _ranked(found: Comparison, metric: Metric) -> list[str]:
     return sorted(names, key=lambda name: _mean(found, name, metric))
 
 
-def _undefined(found: Comparison, metric: Metric) -> str:
+def _undefined(found: Comparison, metric: Metric, why: str = "") -> str:
     cells = {arm.name: found.cells[arm.name].get(metric.tag) for arm in found.arms}
     names = [_name(n) for n, c in cells.items() if c and c.estimate.n and math.isnan(c.estimate.mean)]
-    return f" Under {listed(_few(names))} it is no number." if names else ""
+    return f" Under {listed(_few(names))} it is no number{why}." if names else ""
 
 
 def _mean(found: Comparison, name: str, metric: Metric) -> float:

@@ -23,7 +23,7 @@ def draw(found: Comparison) -> Drawing | str:
     points = {arm.name: own for arm in found.arms if (own := _points(arm))}
     if not points:
         return "no run has both numbers"
-    figure = blank(3.4 + 0.17 * -(-len(points) // 3))
+    figure = blank(3.0 + 0.17 * -(-len(points) // 3))
     ax = figure.subplots()
     means: dict[str, Point] = {}
     marks = []
@@ -42,6 +42,8 @@ def draw(found: Comparison) -> Drawing | str:
     _view(ax, [point for own in points.values() for point in own.values()] + list(means.values()))
     zero(ax, vertical=True)
     zero(ax)
+    ax.plot(0, 0, color=INK, marker="x", markersize=6, zorder=1)
+    ax.annotate("before training", (0, 0), (-6, 5), textcoords="offset points", fontsize=7.5, ha="right")
     ax.set_xlabel("change of chosen log-probability (nats; left: displaced)")
     ax.set_ylabel("change of margin (nats)")
     figure.legend(handles=marks, loc="outside lower center", ncols=3)
@@ -70,7 +72,9 @@ def _mean(ax: Axes, place: int, x: Estimate, y: Estimate) -> None:
     if isfinite(x.low) and isfinite(y.low):
         ax.errorbar(x.mean, y.mean, xerr=x.high - x.mean, yerr=y.high - y.mean, color=colour, elinewidth=0.9, capsize=2,
                     alpha=0.7, linestyle="none")  # fmt: skip
-    ax.plot(x.mean, y.mean, color=colour, marker=mark, markersize=7, markeredgecolor=INK, markeredgewidth=0.6)
+    ax.plot(
+        x.mean, y.mean, color=colour, marker=mark, markersize=7, markeredgecolor=INK, markeredgewidth=0.6, alpha=0.8
+    )
 
 
 def _handle(place: int, name: str) -> Line2D:

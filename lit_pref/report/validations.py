@@ -10,10 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..manifest import read_manifest
+from .continuation import chain
 from .run import TRAJECTORIES, Run
-
-_LONGEST_CHAIN = 100
 
 
 class Validations:
@@ -64,21 +62,6 @@ class Validations:
             return None
         names = ["step", *columns]
         return {name: np.concatenate([_numbers(table, name) for table in tables]) for name in names}
-
-
-def chain(folder: Path) -> list[Path]:
-    """A run's folder, then that of the run it continues, and so on; the latter may have moved with the former."""
-    found = [folder]
-    while len(found) < _LONGEST_CHAIN:
-        before = (read_manifest(found[-1]) or {}).get("continues")
-        if not isinstance(before, str) or "\0" in before:
-            break
-        path = Path(before)
-        path = path if path.is_dir() else found[-1].parent / path.name
-        if not path.is_dir() or path in found:
-            break
-        found.append(path)
-    return found
 
 
 def pairs_of(run: Run) -> str:

@@ -13,15 +13,15 @@ from . import (
     tradeoff_figure,
     trajectory_figure,
 )
-from .arms import Arm, Omission, sort_arms
+from .arms import Arm, in_order, sort_arms
 from .comparability import check, remarks
 from .comparison import Comparison, compare
 from .discovery import find
 from .document import Document
 from .drawing import Drawing, save, style
-from .failures import failures, in_order, planned
 from .markdown_text import text
 from .moved import all_moved
+from .omission import Omission
 from .page import html
 from .run import read_run
 from .sentences import opening
@@ -47,15 +47,15 @@ FIGURES = {
 def document_of(folders: Sequence[Path], out: Path, baseline: str | None = None) -> Document:
     """Read the runs, compare them, and write the figures below ``out``; see ``write_report``."""
     found = find(folders)
-    runs = [read_run(folder, plain(folder.relative_to(found.home), 200)) for folder in found.folders]
+    runs = [read_run(folder, plain(found.name(folder), 200)) for folder in found.folders]
     arms, omissions = sort_arms(runs)
     check(arms)
-    plan = planned(folders)
-    omissions += failures(plan)
-    if baseline not in {arm.name for arm in arms} and baseline in {line["name"] for line in plan}:
+    omissions += [line for plan in found.plans for line in plan.omissions()]
+    planned = [name for plan in found.plans for name in plan.names]
+    if baseline not in {arm.name for arm in arms} and baseline in planned:
         omissions.append(Omission(str(baseline), "others were to be compared with it, but no run of it ended"))
         baseline = None
-    comparison = compare(in_order(arms, plan), baseline)
+    comparison = compare(in_order(arms, planned), baseline)
     drawings, missing = _figures(comparison, out / "figures")
     moved = all_moved(comparison.arms)
     return Document(comparison, opening(comparison), drawings, missing, moved, omissions, remarks(comparison.arms))
