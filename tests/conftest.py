@@ -20,6 +20,8 @@ from lit_pref.batch import Pair
 from objectives import PairScores, SequenceScores
 
 torch.set_num_threads(1)
+# Of the processes that tests start too: models so small lose more to threads that wait for each other than they gain.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 VOCAB = 300
