@@ -1,6 +1,6 @@
 """How long does a report of many runs take? Prints seconds, and imports no torch.
 
-    python benchmarks/report.py                  # 50 folders of 1,000 steps, about nine seconds of one core
+    python benchmarks/report.py                  # 50 folders of 1,000 steps, about ten seconds of one core
 
 Folders are made as runs leave them (``tests/report_runs.py``): 10 arms of 5 seeds, 200 validation pairs, a validation
 every 25 steps, four logged lines a step, two judges. What is timed is the command, start to end, in its own process.
