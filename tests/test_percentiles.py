@@ -232,6 +232,7 @@ def test_an_unknown_experiment_is_refused(capsys: pytest.CaptureFixture[str]) ->
     assert "there is no experiment 'percentile'\n  Choices: percentiles" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_trains_slices_for_real(model_folder: Path, pairs_file: Path, tmp_path: Path) -> None:
     """Two slices of real runs; the chosen change is that of the ledger, and of the data of the moment."""
     own = tmp_path / "pairs.jsonl"

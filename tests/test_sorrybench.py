@@ -342,6 +342,7 @@ def test_the_shipped_plans_parse_down_to_every_arm(
     assert tiny.keys() == values.keys() - {"keep_checkpoints"}
 
 
+@pytest.mark.slow
 def test_a_small_real_run(model_folder: Path, tmp_path: Path) -> None:
     """Two arms of one seed, from sampling to the table, and again without doing anything."""
     (tmp_path / "asked.txt").write_text("".join(f"Would you say number {i}?\n" for i in range(120)))
