@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import yaml
 
 from lit_pref import __version__
 from lit_pref.data.tokenized import content_of
-from lit_pref.manifest import rows_digest, run_folder_of, write_manifest
+from lit_pref.manifest import files_of, rows_digest, run_folder_of, write_manifest
 from lit_pref.progress import nothing_left, started_from
 
 PACKAGES = ("torch", "transformers", "lightning")
@@ -37,14 +38,19 @@ class RunManifest(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
+            source: Any = pl_module.source
+            policy = source.fingerprint()
+            origin: Any = pl_module.reference.origin(source)  # type: ignore[operator,union-attr]
             self.record = {
                 "lit_pref": __version__,
                 "command": "fit",
                 "objective": self.objective,
                 "seed": self.seed,
-                "policy": pl_module.source.fingerprint(),  # type: ignore[operator,union-attr]
+                "policy": policy,
                 "reference": type(pl_module.reference).__name__,
-                **data_of(trainer.datamodule),  # type: ignore[attr-defined]
+                "zero": policy if origin is source else origin and origin.fingerprint(),
+                "files": files_of(config_of(trainer)),
+                **data_of(trainer),
                 "packages": {name: version(name) for name in PACKAGES},
                 "continues": continued(trainer),
             }
@@ -63,14 +69,29 @@ class RunManifest(pl.Callback):
             write_manifest(Path(trainer.default_root_dir), {**self.record, **end})
 
 
-def data_of(data: Any) -> dict[str, Any]:
-    """Which pairs a PreferenceData trains and validates on: fingerprints, digests of rows, counts."""
-    train, val = data.train.rows[data.kept], data.val.rows[data.val_positions]
+def config_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """The run's config.yaml, which lies there by now; empty for a run without a command line."""
+    path = Path(trainer.default_root_dir) / "config.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def data_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """Which pairs a fit trains and validates on: fingerprints, digests of rows, counts."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    train, val = data.train.rows[data.kept], data.val.rows[measured(trainer, data)]
     return {
-        "data": {"train": content_of(data.train), "val": content_of(data.val) if len(val) else None},
+        "data": {"train": content_of(data.train), "val": content_of(data.val) if data.val_positions else None},
         "rows": {"train": rows_digest(train), "val": rows_digest(val)},
         "pairs": {"train": len(train), "val": len(val)},
     }
+
+
+def measured(trainer: pl.Trainer, data: Any) -> list[int]:
+    """Positions of the pairs that a validation sees: those of the batches that the Trainer's limit lets through."""
+    step, limit = data.val_batch_size * trainer.world_size, trainer.limit_val_batches
+    batches = -(-len(data.val_positions) // step)
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)  # as Lightning reads it
+    return list(data.val_positions[: batches * step])
 
 
 def continued(trainer: pl.Trainer) -> str | None:

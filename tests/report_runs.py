@@ -24,6 +24,7 @@ def write_run(
     steps: int = 20,
     every: int = 5,
     effect: tuple[float, float] | None = None,
+    means: tuple[float, float] | None = None,  # of the last validation, instead of what pairs give
     arguments: Mapping[str, Any] = {"beta": 0.1},
     manifest: Mapping[str, Any] = {},
     config: Mapping[str, Any] = {},
@@ -50,7 +51,8 @@ def write_run(
         record = _manifest(spec, seed, pairs, steps) | dict(manifest)
         (folder / "run.json").write_text(json.dumps(record))
     if "metrics.csv" not in without:
-        _metrics(folder, paths, steps, judges)
+        moved = paths if means is None else paths | {steps: np.tile(np.array(means)[:, None], pairs)}
+        _metrics(folder, moved, steps, judges)
     if "trajectories.parquet" not in without:
         write_trajectories(folder, paths, similarity)
     if "mass.json" not in without:

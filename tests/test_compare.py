@@ -265,6 +265,7 @@ def test_the_grid_names_arms_and_reaches_their_configurations(tmp_path: Path, co
         (["--trainer.max_step", "3"], 2, "Did you mean 'trainer.max_steps'"),
         (["--baseline", "ipo"], 2, "--baseline ipo: there is no such arm.\n  Choices: dpo, simpo"),
         (["--grid", "data.val_size=4,8"], 2, "on the same pairs from the same policy, so this cannot vary"),
+        (["--grid", "trainer.limit_val_batches=1,2"], 2, "from the same policy, so this cannot vary"),
         (["--config", "nowhere.yaml"], 2, "--config nowhere.yaml: this file cannot be read"),
     ],
     ids=str,
@@ -343,6 +344,8 @@ def test_objectives_are_found_here_beside_the_package_and_by_path(
         ({"max_epochs": 2, "max_steps": -1, "accumulate_grad_batches": 2}, 33, 8, 6),
         ({"max_epochs": 1, "limit_train_batches": 0.5}, 33, 8, 2),
         ({"max_epochs": 1, "limit_train_batches": 3}, 33, 8, 3),
+        ({"max_epochs": 1, "limit_train_batches": 2.0}, 33, 8, 2),
+        ({"max_epochs": 1, "limit_train_batches": 1.0}, 33, 8, 5),
         ({"max_epochs": -1}, 33, 8, None),
         ({"max_epochs": -1, "max_steps": 7}, 33, 8, 7),
         ({}, 8, 8, 1000),
@@ -372,6 +375,41 @@ def test_runs_from_another_policy_are_refused(tmp_path: Path) -> None:
     check_alike([arms[0], arms[2]])
     with pytest.raises(ConfigError, match="b_seed0 was trained from another policy than a_seed0"):
         check_alike(arms)
+
+
+def test_runs_with_another_zero_are_refused(tmp_path: Path) -> None:
+    """Those that name none are no reason: they have no reference, or are older than that key."""
+    same: dict[str, Any] = {"policy": "p", "data": {"train": "t"}, "rows": {}}
+    zeros: dict[str, Any] = {"a": {}, "b": {"zero": None}, "c": {"zero": "p"}, "d": {"zero": "p"}, "e": {"zero": "q"}}
+    arms = [job_of(tmp_path / name, {**same, **zero}) for name, zero in zeros.items()]
+    check_alike(arms[:4])
+    with pytest.raises(ConfigError, match="e_seed0 measures displacement from another model than c_seed0"):
+        check_alike(arms)
+
+
+def test_what_a_file_holds_decides_whether_a_run_counts() -> None:
+    inputs = Inputs("p", "t", None, 4, {"trainer.callbacks.0.init_args.prompts": "digest"})
+    manifest: dict[str, Any] = {"policy": "p", "data": {"train": "t", "val": None}}
+    assert inputs.are_of({**manifest, "files": inputs.files})
+    assert not inputs.are_of({**manifest, "files": dict.fromkeys(inputs.files, "another")})
+    assert not inputs.are_of(manifest), "it does not say what it read"
+    assert Inputs("p", "t", None, 4).are_of(manifest), "there was nothing to read"
+
+
+def test_other_prompts_in_the_same_file_are_another_run(tmp_path: Path, compare: Any) -> None:
+    prompts, overlay = tmp_path / "prompts.txt", tmp_path / "asked.yaml"
+    prompts.write_text("One?\nTwo?\n")
+    judge = {"class_path": "lit_pref.judges.KeywordJudge"}
+    asked = {"prompts": str(prompts), "judges": [judge], "sampling": {"max_new_tokens": 2}, "canaries": False}
+    asked["cache"] = str(tmp_path / "verdicts.sqlite")  # which the run itself writes to
+    rates = [{"class_path": "callbacks.RefusalRate", "init_args": asked}]
+    objective = {"class_path": "objectives.DPO"}
+    overlay.write_text(yaml.safe_dump({"model": {"objective": objective}, "trainer": {"callbacks": rates}}))
+    words = ("--trainer.max_steps", "1")
+    assert compare(tmp_path / "out", *words, objectives=str(overlay), seeds="0")[0] == 0
+    assert "1 done before" in compare(tmp_path / "out", "--dry-run", *words, objectives=str(overlay), seeds="0")[1]
+    prompts.write_text("One?\nThree?\n")
+    assert "1 to do" in compare(tmp_path / "out", "--dry-run", *words, objectives=str(overlay), seeds="0")[1]
 
 
 def test_progress_is_read_from_the_last_line(tmp_path: Path) -> None:

@@ -126,6 +126,12 @@ def test_it_opens_with_sentences_made_of_its_numbers(reported: Path) -> None:
     assert "n = 3" in opening
 
 
+def test_captions_say_what_marks_and_axes_are(reported: Path) -> None:
+    text = (reported / "report.html").read_text()
+    assert "large hollow marks: their mean" in text
+    assert text.count("Each panel has its own vertical range") == 2, "both measures of CHES"
+
+
 def test_refusal_rates_come_with_abstentions(reported: Path) -> None:
     lines = table(reported)
     assert float(lines["DPO", "refusal/rate_classifier"]["mean"]) == pytest.approx(0.9)
@@ -207,6 +213,141 @@ def test_runs_that_cannot_be_compared_are_refused(manifest: dict[str, object], w
     for words in ("a/version_0", "b/version_0", "seed 0", what, "report them apart"):
         assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_model_that_displacement_is_measured_from_is_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "old/version_0", "DPO")
+    write_run(tmp_path / "a/version_0", "IPO", manifest={"zero": "one"})
+    write_run(tmp_path / "none/version_0", "DPOP", manifest={"zero": None})
+    write_report([tmp_path / "old", tmp_path / "a"], tmp_path / "out")
+    for other in ("old", "a"):
+        with pytest.raises(DataError, match="the model that displacement is measured from"):
+            write_report([tmp_path / other, tmp_path / "a", tmp_path / "none"], tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_arms_without_a_common_seed_have_one_start(tmp_path: Path) -> None:
+    write_run(tmp_path / "a/version_0", "DPO", 0, manifest={"policy": "p"})
+    write_run(tmp_path / "b/version_0", "IPO", 1, manifest={"policy": "p"})
+    write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    write_run(tmp_path / "c/version_0", "IPO", 1, manifest={"policy": "another"})
+    with pytest.raises(DataError, match=r"without a common seed \(0, 1\).*the initial policy"):
+        write_report([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_seeds_that_began_elsewhere_are_said_where_no_other_arm_shows_the_same(tmp_path: Path) -> None:
+    folder = runs(tmp_path, seeds=2)
+    said = "the initial policy differs between its seeds 0, 1, and no other arm"
+    write_report([folder], tmp_path / "out")
+    assert said not in (tmp_path / "out/report.html").read_text(), "every arm has a policy of its seed"
+    shutil.rmtree(folder / "IPO/version_1")
+    write_report([folder], tmp_path / "out")
+    assert said in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_settings_that_differ_between_arms_are_said(tmp_path: Path) -> None:
+    for name, rate in (("DPO", 0.1), ("IPO", 0.2)):
+        optimizer = {"class_path": "O", "init_args": {"lr": rate}}
+        model = {"objective": {"class_path": f"objectives.{name}"}, "policy": {"path": "tiny"}, "optimizer": optimizer}
+        write_run(tmp_path / name / "version_0", name, config={"model": model})
+    write_report([tmp_path], tmp_path / "out")
+    text = (tmp_path / "out/report.html").read_text()
+    assert "optimizer.init_args.lr differs: 0.1 in DPO; 0.2 in IPO" in text
+    assert "objective.class_path differs" not in text
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("key", ["limit_train_batches", "overfit_batches", "max_time", "devices", "num_nodes",
+                                 "gradient_clip_algorithm"])  # fmt: skip
+def test_what_changes_training_makes_an_arm(key: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "a/version_0", "DPO", 0, config={"trainer": {key: 1}})
+    write_run(tmp_path / "b/version_0", "DPO", 1, config={"trainer": {key: 2}}, manifest={"policy": "policy0"})
+    write_report([tmp_path], tmp_path / "out")
+    assert {arm for arm, _ in table(tmp_path / "out")} == {f"DPO {key}=1", f"DPO {key}=2"}
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_training_pairs_make_an_arm_where_seeds_do_not_tell(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"all{seed}/version_0", "DPO", seed)
+        write_run(tmp_path / f"few{seed}/version_0", "DPO", seed, manifest={"data": {"train": "few", "val": "v"}})
+    write_report([tmp_path], tmp_path / "out")
+    lines = table(tmp_path / "out")
+    assert {arm for arm, _ in lines} == {"DPO train=t", "DPO train=few"}
+    assert {line["seeds"] for line in lines.values()} == {"0 1"}
+
+
+def test_one_run_in_two_folders_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a/version_0")
+    write_run(tmp_path / "b/version_1")
+    with pytest.raises(DataError, match="neither is a newer version of the other"):
+        write_report([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("data", [{"path": "other"}, {"path": "d", "max_length": 7}])
+def test_validation_pairs_from_elsewhere_are_told_by_names(data: dict[str, object], tmp_path: Path) -> None:
+    write_run(tmp_path / "a/version_0", "DPO", without=("run.json",))
+    write_run(tmp_path / "b/version_0", "IPO", without=("run.json",), config={"data": data})
+    with pytest.raises(DataError, match=r"data\.(path|max_length) in config\.yaml"):
+        write_report([tmp_path], tmp_path / "out")
+
+
+def test_training_data_from_elsewhere_is_no_other_validation(tmp_path: Path) -> None:
+    for name, path in (("DPO", "p"), ("IPO", "q")):
+        config = {"data": {"path": path, "val_path": "v"}}
+        write_run(tmp_path / name / "version_0", name, without=("run.json",), config=config)
+    write_report([tmp_path], tmp_path / "out")
+
+
+def opened(home: Path, ends: dict[str, tuple[float, float]], seeds: int = 1, **options: object) -> str:
+    """What a report opens with, of arms that end at these means of chosen and rejected."""
+    for name, means in ends.items():
+        for seed in range(seeds):
+            shaken = (means[0], means[1] - 0.01 * seed * len(name))  # margins vary, chosen does not
+            write_run(home / f"{name}/version_{seed}", name, seed, means=shaken, **options)  # type: ignore[arg-type]
+    write_report([home], home / "out")
+    return (home / "out/report.html").read_text().split('class="opening">')[1].split("</div>")[0]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_sentences_do_not_contradict_themselves(tmp_path: Path) -> None:
+    text = opened(tmp_path / "one", {"DPO": (-1, -2), "IPO": (math.nan, math.nan)})
+    assert "The margin changed by +1.00 nats [n = 1] under DPO, the only arm of which it is a number" in text
+    assert "least" not in text
+    text = opened(tmp_path / "same", {"DPO": (-1.001, -2), "IPO": (-1.002, -2)})
+    assert "The margin changed alike, by +1.00 nats under" in text
+    assert "the chosen log-probability changed alike, by −1.00 nats under" in text
+    text = opened(tmp_path / "fell", {"DPO": (-3, -2), "IPO": (-1, -2), "KTO": (math.nan, -1)})
+    assert "grew" not in text
+    assert (
+        "The margin changed by +1.00 nats [n = 1] under IPO, the highest, and by −1.00 nats [n = 1] under DPO" in text
+    )
+    assert "fell under 2 of 3 arms" in text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_refusals_alike_have_no_fewest_and_most(tmp_path: Path) -> None:
+    text = opened(tmp_path, {"DPO": (-1, -2), "IPO": (-1, -3)}, judges={"j": (0.0, 0.0, 0)})
+    assert "Refusals are 0.0% under DPO and IPO alike, as j judges." in text
+    assert "fewest" not in text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_seeds_do_not_establish_is_not_said_to_be(tmp_path: Path) -> None:
+    ends = {"DPO": (-1.0, -2.0), "SimPO": (-1.0, -5.0)}
+    text = opened(tmp_path / "two", ends, 2, manifest={"policy": "p"})
+    assert "Fewer than 3 common seeds establish nothing; differences from DPO are of margin for SimPO (+3.0" in text
+    assert "Policy and pairs are the same at all seeds, so differences speak of the order of pairs alone." in text
+    assert "Established" not in text
+    text = opened(tmp_path / "three", ends, 3)
+    assert "Established differences from DPO are those of margin for SimPO" in text
+    assert "the order of pairs alone" not in text, "each seed has its policy"
+    text = opened(tmp_path / "small", {"DPO": (-1.0, -2.0), "SimPO": (-1.0, -1.99)}, 3)
+    assert "(0.00 nats" not in text
 
 
 @pytest.mark.usefixtures("no_figures")

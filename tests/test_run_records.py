@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from callbacks.mass_record import group_sentence, listed, ranks_of, section
 from callbacks.mass_shift import _tags
 from callbacks.mass_sums import mass_means, mass_sums
 from callbacks.moved_rows import moved_most
+from callbacks.run_manifest import measured
 from lit_pref import scoring
 from lit_pref.batch import collate
 from lit_pref.cli import run as run_cli
 from lit_pref.errors import ConfigError
-from lit_pref.manifest import read_manifest, rows_digest, run_folder_of
+from lit_pref.manifest import files_of, read_manifest, rows_digest, run_folder_of
 from lit_pref.models import CausalLM
+from lit_pref.paths import file_sha256
+from lit_pref.references import AdaptersOff, CachedModel, FrozenModel, MovingModel, NoReference
 from lit_pref.runs import VARIABLE
 from lit_pref.scoring import chosen_predictions
 from lit_pref.token_geometry import contrasts, predicted_gains
@@ -81,13 +85,15 @@ def curve(folder: Path, tag: str) -> dict[int, float]:
 # --- run.json -----------------------------------------------------------------------------------------------------
 
 
-def test_a_manifest_says_what_ran_and_how_it_ended(done: Path, model_folder: Path) -> None:
+def test_a_manifest_says_what_ran_and_how_it_ended(done: Path, model_folder: Path, named_pairs: Path) -> None:
     record = read_manifest(done)
     assert record is not None
     config = yaml.safe_load((done / "config.yaml").read_text())
     assert record["objective"] == config["model"]["objective"]
     assert record["policy"] == CausalLM(str(model_folder)).fingerprint()
     assert (record["command"], record["seed"], record["reference"]) == ("fit", 0, "FrozenModel")
+    assert record["zero"] == record["policy"]
+    assert record["files"] == {"data.path": file_sha256(named_pairs)}
     assert record["pairs"] == {"train": 32, "val": 8}
     rows = pl.read_parquet(done / "trajectories.parquet")["row"].unique().to_list()
     assert record["rows"] == {"train": rows_digest(set(range(40)) - set(rows)), "val": rows_digest(rows)}
@@ -96,6 +102,53 @@ def test_a_manifest_says_what_ran_and_how_it_ended(done: Path, model_folder: Pat
     assert record["continues"] is None
     assert record["seconds"] > 0
     assert record["packages"]["torch"] == torch.__version__
+
+
+def test_a_manifest_names_the_rows_that_validation_saw_and_the_zero_it_measured_from(
+    model_folder: Path, named_pairs: Path, tmp_path: Path
+) -> None:
+    other = {"class_path": "lit_pref.references.FrozenModel", "init_args": {
+        "model": {"class_path": "lit_pref.models.CausalLM", "init_args": {
+            "path": str(model_folder), "weights": "random", "seed": 3}}}}  # fmt: skip
+    overlay = tmp_path / "reference.yaml"
+    overlay.write_text(yaml.safe_dump({"model": {"reference": other}}))
+    options = ("-c", str(overlay), "--trainer.max_steps=1", "--trainer.val_check_interval=1")
+    folder = start(tmp_path, model_folder, named_pairs, "few", *options, "--trainer.limit_val_batches=1")
+    record = read_manifest(folder)
+    assert record is not None
+    rows = pl.read_parquet(folder / "trajectories.parquet")["row"].unique().to_list()
+    assert (len(rows), record["pairs"]["val"], record["rows"]["val"]) == (4, 4, rows_digest(rows))
+    assert record["zero"] == CausalLM(str(model_folder), weights="random", seed=3).fingerprint() != record["policy"]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1.0, 10), (0.5, 4), (2, 8), (9, 10), (0, 0)])
+def test_rows_of_limited_validations(limit: float, count: int) -> None:
+    trainer = SimpleNamespace(world_size=2, limit_val_batches=limit)
+    data = SimpleNamespace(val_batch_size=2, val_positions=list(range(5, 15)))
+    assert measured(trainer, data) == list(range(5, 5 + count))  # type: ignore[arg-type]
+
+
+def test_the_zero_is_the_policy_unless_the_reference_is_another_model() -> None:
+    policy, other = CausalLM("p"), CausalLM("q")
+    for reference in (AdaptersOff(), CachedModel(), FrozenModel(), MovingModel()):
+        assert reference.origin(policy) is policy
+    for reference in (CachedModel(other), FrozenModel(other), MovingModel(model=other)):
+        assert reference.origin(policy) is other
+    assert NoReference().origin(policy) is None
+
+
+def test_files_of_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "kept.json").write_text("a")
+    digest = file_sha256(tmp_path / "kept.json")
+    own = {"prompts": "~/kept.json", "cache": "~/kept.json", "limit": 3}
+    config = {
+        "data": {"kept_rows": str(tmp_path / "kept.json"), "path": str(tmp_path), "columns": None},
+        "trainer": {"callbacks": [{"class_path": "x"}, {"init_args": own}]},
+        "odd": ["~nobody-here/x", "long" * 2000, "nul\0", ""],
+        "ckpt_path": str(tmp_path / "kept.json"), "run": {"root": str(tmp_path / "kept.json")},
+    }  # fmt: skip
+    assert files_of(config) == {"data.kept_rows": digest, "trainer.callbacks.1.init_args.prompts": digest}
 
 
 def test_a_digest_of_rows_does_not_depend_on_their_order() -> None:

@@ -113,12 +113,13 @@ class Comparison:
 
 
 def check_alike(arms: Sequence[ArmJob]) -> None:
-    """Refuse to compare runs of other pairs, or from another policy, within a seed.
+    """Refuse to compare runs of other pairs, from another policy or measured from another zero, within a seed.
 
     Raises:
         ConfigError: they differ, by what their manifests say.
     """
     first: dict[int, tuple[ArmJob, dict]] = {}
+    zeros: dict[int, tuple[ArmJob, str]] = {}
     for arm in arms:
         manifest = None if arm.run is None else read_manifest(arm.run)
         if manifest is None:
@@ -131,3 +132,18 @@ def check_alike(arms: Sequence[ArmJob]) -> None:
                     f"{arm.run}/run.json and {other.run}/run.json.\n  Fix: remove one of the two folders and run the "
                     "command again. All runs are kept."
                 )
+        zero = manifest.get("zero")
+        if zero is None:  # without a reference nothing is displaced; older runs did not write it down
+            continue
+        first_zero = zeros.setdefault(arm.arm.seed, (arm, zero))
+        if zero != first_zero[1]:
+            raise _other_zero(arm, first_zero[0])
+
+
+def _other_zero(arm: ArmJob, other: ArmJob) -> ConfigError:
+    return ConfigError(
+        f"{arm.name} measures displacement from another model than {other.name}, so they cannot be compared: zero "
+        f"differs in {arm.run}/run.json and {other.run}/run.json.\n"
+        "  Fix: set the model of model.reference in the shared files alone, or compare in two folders. All runs are "
+        "kept."
+    )

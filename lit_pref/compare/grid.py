@@ -8,6 +8,8 @@ from ..errors import ConfigError
 
 #: Key of ``lit-pref fit`` -> the value as it was typed.
 Point = dict[str, str]
+#: Keys outside of the data that decide from what arms start or on which pairs they are measured.
+SHARED = ("model.policy", "trainer.limit_val_batches")
 
 
 def read_grid(words: Sequence[str]) -> list[Point]:
@@ -17,7 +19,7 @@ def read_grid(words: Sequence[str]) -> list[Point]:
         words: KEY=A,B; commas within brackets belong to a value.
 
     Raises:
-        ConfigError: a word without key or values, a key or value that stands there twice, or a key of the data.
+        ConfigError: a word without key or values, a key or value that stands there twice, or a key of what arms share.
     """
     axes: dict[str, list[str]] = {}
     for word in words:
@@ -30,7 +32,7 @@ def read_grid(words: Sequence[str]) -> list[Point]:
             )
         if key in axes or len(set(values)) < len(values):
             raise ConfigError(f"--grid {word!r}: {'this key' if key in axes else 'a value'} stands there twice")
-        if key.split(".")[0] in ("data", "run", "seed_everything") or key.startswith("model.policy"):
+        if key.split(".")[0] in ("data", "run", "seed_everything") or key.startswith(SHARED):
             raise ConfigError(
                 f"--grid {key}: arms are compared on the same pairs from the same policy, so this cannot vary.\n"
                 "  Fix: compare in two folders, e.g. --out runs/a --data.max_length 256."

@@ -1,7 +1,7 @@
 """What the runs of a comparison read: their pairs, tokenised once for all, and their policy. Trains nothing."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from ..console import say
 from ..data.demands import check_demands
 from ..data.tokenized import content_of
 from ..experiments.stages import digest
+from ..manifest import files_of
 from .fit_configs import FitConfigs
 from .planned_arm import PlannedArm
 
@@ -23,16 +24,20 @@ class Inputs:
         train: fingerprint of the data that are trained on.
         val: of those that validate; None where no pair does.
         steps: optimizer steps of a run, or None; an upper limit where a callback stops or prunes.
+        files: key of the configuration -> sha256 of the file that it names.
     """
 
     policy: str
     train: str
     val: str | None
     steps: int | None
+    files: dict[str, str | None] = field(default_factory=dict)
 
     def are_of(self, manifest: dict[str, Any]) -> bool:
-        """Whether a run read the same."""
-        return manifest.get("policy") == self.policy and manifest.get("data") == {"train": self.train, "val": self.val}
+        """Whether a run read the same; one that did not write down its files read none."""
+        data = {"train": self.train, "val": self.val}
+        same = manifest.get("policy") == self.policy and manifest.get("data") == data
+        return same and manifest.get("files", {}) == self.files
 
 
 class InputReader:
@@ -48,6 +53,7 @@ class InputReader:
         self.quiet = quiet
         self._data: dict[str, Any] = {}
         self._policies: dict[str, str] = {}
+        self._files: dict[str, dict[str, str | None]] = {}
 
     def of(self, arm: PlannedArm) -> Inputs:
         """The inputs of an arm.
@@ -70,7 +76,14 @@ class InputReader:
             check_demands(module.objective, pairs, source.path, data.batch_size * devices)
         val = content_of(data.val) if data.val_positions else None
         steps = steps_of(arm.config["trainer"], data.training.length, data.batch_size * devices)
-        return Inputs(self._policies[policy], content_of(data.train), val, steps)
+        return Inputs(self._policies[policy], content_of(data.train), val, steps, self._files_of(arm))
+
+    def _files_of(self, arm: PlannedArm) -> dict[str, str | None]:
+        """Digests of the files that an arm's configuration names; seeds of one arm often share them all."""
+        name = digest({**arm.config, "seed_everything": None, "run": None})
+        if name not in self._files:
+            self._files[name] = files_of(arm.config)
+        return self._files[name]
 
     def _prepare(self, data: Any) -> None:
         from ..data.tokenized import tokenized
@@ -103,7 +116,9 @@ def steps_of(trainer: dict[str, Any], pairs: int, batch: int) -> int | None:
     batches: float = math.ceil(pairs / batch)
     limit = trainer.get("limit_train_batches")
     if limit is not None:
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        # On the command line a number becomes a float, whatever it counts; a share is at most 1.
+        share = isinstance(limit, float) and limit <= 1
+        batches = int(batches * limit) if share else min(batches, int(limit))
     epochs, most = trainer.get("max_epochs"), trainer.get("max_steps")
     if epochs is None and most in (None, -1):
         epochs = None if trainer.get("max_time") else 1000  # Lightning's own

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..experiments.stages import digest
+from ..manifest import PLACES
 from .grid import Point
-
-#: Keys of a run's config.yaml that do not decide what is trained.
-PLACES = ("run", "ckpt_path", "weights_only")
 
 
 @dataclass(frozen=True)

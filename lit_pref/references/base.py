@@ -29,6 +29,14 @@ class Reference(nn.Module):
     def build(self, policy: CausalLM) -> None:
         """Make ready what scoring needs; called once, before training, with the source of the policy."""
 
+    def origin(self, policy: CausalLM) -> CausalLM | None:
+        """Where the model comes from that displacement starts from; None where there is none.
+
+        Args:
+            policy: the source of the policy.
+        """
+        return policy
+
     def prepare(self, trainer: pl.Trainer) -> None:
         """Called where a loop starts, on every process, before anything is scored."""
 

@@ -46,7 +46,10 @@ class CachedModel(Reference):
         self._trainer: pl.Trainer | None = None
 
     def build(self, policy: CausalLM) -> None:
-        self.source = self.source or policy
+        self.source = self.origin(policy)
+
+    def origin(self, policy: CausalLM) -> CausalLM:
+        return self.source or policy
 
     def prepare(self, trainer: pl.Trainer) -> None:
         """Read the tables of all sources, or compute those that are not there."""

@@ -31,6 +31,9 @@ class FrozenModel(Reference):
         if self.frozen is None:
             self.frozen = (self.source or policy).build_frozen()
 
+    def origin(self, policy: CausalLM) -> CausalLM:
+        return self.source or policy
+
     @torch.no_grad()
     def score(self, policy: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> PairScores:
         assert self.frozen is not None, "build was not called"

@@ -19,7 +19,7 @@ def write_report(folders: Path | Sequence[Path], out: Path, baseline: str | None
 
     Raises:
         ConfigError: there is no run that can be compared, or no arm of this name.
-        DataError: two runs of one seed began elsewhere, or were measured on other pairs.
+        DataError: two runs of one seed began elsewhere, were measured on other pairs, or are the same run twice.
         SetupError: the files cannot be written.
     """
     from .writing import document_of, write_document  # a second of import, for those that report

@@ -15,6 +15,8 @@ from .statistics import Difference, Estimate, difference, estimate, holm
 
 #: Below this adjusted p-value a difference is called established.
 ALPHA = 0.05
+#: Seeds below which no difference is, whatever its p-value: of two, one may be like the other by chance.
+FEWEST = 3
 
 
 class Cell(NamedTuple):
@@ -36,7 +38,8 @@ class Cell(NamedTuple):
 
     @property
     def established(self) -> bool:
-        return self.p_holm < ALPHA
+        """Whether p is small enough, over seeds enough."""
+        return self.p_holm < ALPHA and self.difference is not None and self.difference.n >= FEWEST
 
 
 @dataclass(frozen=True)

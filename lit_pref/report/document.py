@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .comparison import ALPHA, Comparison
+from .comparison import ALPHA, FEWEST, Comparison
 from .drawing import Drawing
 from .moved import Moved
 from .numbers import counted, listed
@@ -83,6 +83,7 @@ class Document:
         return (
             f"Each arm minus {plain(self.comparison.baseline.name, 60)}, over the n seeds that both have, with the "
             "paired t-test's 95% interval (not corrected) and p-value after Holm's correction; an asterisk where p < "
-            f"{ALPHA}, and undefined where a difference is the same at all seeds. Corrected together are all arms and "
-            f"metrics of a family: {'; '.join(families_said)}. Shares differ in percentage points."
+            f"{ALPHA}, n is {FEWEST} or more and the difference is not 0 as printed; p is undefined where a difference "
+            "is the same at all seeds but for rounding. Corrected together are all arms and metrics of a family"
+            f": {'; '.join(families_said)}. Shares differ in percentage points."
         )

@@ -34,6 +34,11 @@ def changed(value: float, unit: str) -> str:
     return signed(100 * value, 1) if unit == "share" else signed(value, 1 if unit == "tokens" else 2)
 
 
+def is_nothing(value: float, unit: str) -> bool:
+    """Whether a difference is written as 0."""
+    return not changed(value, unit).strip("0.")
+
+
 def probability(p: float) -> str:
     """A p-value."""
     return UNDEFINED if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -5,8 +5,12 @@ from typing import Any
 
 from .run import Run
 
-#: Of trainer: what decides how long and how steps are taken. All else there is where and how it is computed.
-TRAINER = ("max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val", "precision")
+#: Of trainer: what decides how long and how steps are taken, and how many pairs are in one: a batch is of each device.
+#: All else there is where and how it is computed.
+TRAINER = (
+    "max_epochs", "max_steps", "min_epochs", "min_steps", "max_time", "limit_train_batches", "overfit_batches",
+    "devices", "num_nodes", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "precision",
+)  # fmt: skip
 DATA = ("batch_size", "max_length", "selection", "kept_rows")
 #: The project's callbacks that change training; those of a user may.
 ACTING = ("CHESPruning", "DisplacementGuard")
@@ -28,6 +32,12 @@ def settings_of(run: Run) -> dict[str, Any]:
         if name in ACTING or not path.startswith("callbacks."):
             found[name] = _mapping(callback).get("init_args") or True
     return dict(_flat("", found))
+
+
+def trained_on(run: Run) -> dict[str, Any]:
+    """Fingerprints of the training pairs and of the rows of them, by their place in run.json; those that are known."""
+    found = {f"{part}.train": _mapping(run.manifest.get(part)).get("train") for part in ("data", "rows")}
+    return {key: str(value)[:8] for key, value in found.items() if value is not None}
 
 
 def objective_name(objective: Any) -> str:

@@ -46,7 +46,8 @@ def draw(column: str, arms: list[Arm], validations: Mapping[str, list[Validation
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, markerscale=1.6)
     caption = (
         f"{axis[0].upper()}{axis[1:]} of each validation pair under the initial policy, and the change of its chosen "
-        "log-probability at the last validation (nats); a point a pair, the mean over seeds. ρ: Spearman's correlation "
+        "log-probability at the last validation (nats); a point a pair, the mean over seeds. Each panel has "
+        "its own vertical range. ρ: Spearman's correlation "
         "with the fall, positive where higher values fell more; in brackets its 95% bootstrap interval over pairs "
         f"({RESAMPLES} resamples). n = {' or '.join(dict.fromkeys(f'{row[3]:,}' for row in rows))} pairs an arm."
     )

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+#: Spread below this part of the numbers is rounding: they are sums in float32, whose order a seed may permute.
+ROUNDING = 1e-5
 
 
 class Estimate(NamedTuple):
@@ -31,26 +33,33 @@ class Difference(NamedTuple):
     p: float
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Student's interval of a mean. One value that is no number makes the mean none: nothing is left out unsaid."""
+def estimate(values: Sequence[float], scale: float | None = None) -> Estimate:
+    """Student's interval of a mean. One value that is no number makes the mean none: nothing is left out unsaid.
+
+    Args:
+        values: one a seed.
+        scale: how large the numbers are that they were made of; by default that of the values.
+    """
     n = len(values)
     mean = math.fsum(values) / n if n and all(map(math.isfinite, values)) else _undefined(values)
     if n < 2 or not math.isfinite(mean):
         return Estimate(n, mean, math.nan, math.nan)
-    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * _deviation(values, mean) / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * _deviation(values, mean, scale) / math.sqrt(n)
     return Estimate(n, mean, mean - half, mean + half)
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
     """Ours minus theirs over the seeds that both have.
 
-    Where the differences do not vary at all there is no t-test, so its p-value is NaN rather than 0: runs that do not
-    depend on their seed are no repetitions.
+    Where the differences do not vary, or by no more than rounding, there is no t-test, so its p-value is NaN rather
+    than 0: runs that do not depend on their seed are no repetitions.
     """
-    values = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    found = estimate(values)
+    seeds = sorted(ours.keys() & theirs.keys())
+    values = [ours[seed] - theirs[seed] for seed in seeds]
+    scale = max((abs(one[seed]) for one in (ours, theirs) for seed in seeds), default=0.0)
+    found = estimate(values, scale)
     p = math.nan
-    if not math.isnan(found.low) and (error := _deviation(values, found.mean) / math.sqrt(found.n)) > 0:
+    if not math.isnan(found.low) and (error := _deviation(values, found.mean, scale) / math.sqrt(found.n)) > 0:
         p = 2 * float(stdtr(found.n - 1, -abs(found.mean) / error))
     return Difference(*found, p)
 
@@ -68,10 +77,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _deviation(values: Sequence[float], mean: float) -> float:
+def _deviation(values: Sequence[float], mean: float, scale: float | None = None) -> float:
     """The standard deviation of a sample; 0 where what differs is rounding alone."""
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return spread if spread > 1e-12 * max(map(abs, values)) else 0.0
+    return spread if spread > ROUNDING * (max(map(abs, values)) if scale is None else scale) else 0.0
 
 
 def _undefined(values: Sequence[float]) -> float:

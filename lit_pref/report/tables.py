@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .comparison import Cell, Comparison
 from .metrics import Metric
-from .numbers import changed, counted, interval, probability, written
+from .numbers import changed, counted, interval, is_nothing, probability, written
 from .texts import csv_cell, latex, plain
 
 
@@ -113,8 +113,8 @@ def _difference(cell: Cell, metric: Metric) -> Shown:
         return Shown("–")
     p = f"p = {probability(cell.p_holm)}".replace("= <", "<") if cell.tests else ""
     detail = [interval(found.low, found.high, metric.unit, difference=True), p, f"n = {found.n}"]
-    star = "*" if cell.established else ""
-    return Shown(changed(found.mean, metric.unit) + star, tuple(filter(None, detail)), cell.established)
+    strong = cell.established and not is_nothing(found.mean, metric.unit)
+    return Shown(changed(found.mean, metric.unit) + "*" * strong, tuple(filter(None, detail)), strong)
 
 
 def _tex_cell(cell: Cell, metric: Metric) -> str:

@@ -64,7 +64,7 @@ def _points(arm: Arm) -> dict[int, Point]:
 def _seeds(ax: Axes, place: int, points: Sequence[Point]) -> None:
     colour, mark = marker(place)
     xs, ys = zip(*points, strict=True)
-    ax.scatter(xs, ys, s=11, marker=mark, color=colour, alpha=0.5, linewidths=0)
+    ax.scatter(xs, ys, s=11, marker=mark, color=colour, alpha=0.8, linewidths=0, zorder=3)
 
 
 def _mean(ax: Axes, place: int, x: Estimate, y: Estimate) -> None:
@@ -72,14 +72,13 @@ def _mean(ax: Axes, place: int, x: Estimate, y: Estimate) -> None:
     if isfinite(x.low) and isfinite(y.low):
         ax.errorbar(x.mean, y.mean, xerr=x.high - x.mean, yerr=y.high - y.mean, color=colour, elinewidth=0.9, capsize=2,
                     alpha=0.7, linestyle="none")  # fmt: skip
-    ax.plot(
-        x.mean, y.mean, color=colour, marker=mark, markersize=7, markeredgecolor=INK, markeredgewidth=0.6, alpha=0.8
-    )
+    # Hollow, and below the seeds' marks: where seeds agree, these lie inside it.
+    ax.plot(x.mean, y.mean, marker=mark, markersize=8, markerfacecolor="none", markeredgecolor=colour, zorder=2)
 
 
 def _handle(place: int, name: str) -> Line2D:
     colour, mark = marker(place)
-    style = {"markersize": 6, "markeredgecolor": INK, "markeredgewidth": 0.6, "linestyle": "none"}
+    style = {"markersize": 6, "markerfacecolor": "none", "linestyle": "none"}
     return Line2D([], [], color=colour, marker=mark, label=label(name), **style)  # type: ignore[arg-type]
 
 
@@ -100,7 +99,7 @@ def _caption(points: dict[str, dict[int, Point]], joined: bool) -> str:
     counts = sorted({len(own) for own in points.values()})
     bars = "bars: Student's 95% intervals over seeds, cut at the frame"
     return (
-        "Means over validation pairs at the last validation. Small marks: one a seed; large marks: their mean; "
+        "Means over validation pairs at the last validation. Small marks: one a seed; large hollow marks: their mean; "
         f"{bars if counts[-1] > 1 else 'one seed, so no intervals'}. n = {' to '.join(map(str, counts))} an arm."
     ) + (" Dotted lines join the values of one setting." if joined else "")
 
