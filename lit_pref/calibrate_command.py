@@ -1,9 +1,7 @@
 """The command ``lit-pref calibrate``: keys and YAML files in, a report out. Knows nothing of how it is made."""
 
-import sys
-
 from .calibrated_judges import CalibratedJudges
-from .errors import PrefError
+from .command_end import plain_end
 from .judge_parser import JudgeParser
 
 USAGE = "--judges CLASS ... [--rows FILE] [--out FOLDER] [--config FILE ...] [--KEY VALUE ...]"
@@ -23,11 +21,5 @@ def run(args: list[str]) -> None:
     """Run the command; a failure that the user can mend ends in a few lines and its exit code."""
     made = Parser.of(CalibratedJudges, SUMMARY, USAGE)
     options = made.read(args)
-    try:
+    with plain_end("Interrupted. What is judged is kept; the same command goes on from there."):
         CalibratedJudges(**made.made(options)).write()
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What is judged is kept; the same command goes on from there.\n")
-        sys.exit(130)

@@ -1,12 +1,12 @@
 """The command ``lit-pref judge --run RUN``: keys and YAML files in, a report out. Knows nothing of how it is made."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .errors import ConfigError, PrefError
+from .command_end import plain_end
+from .errors import ConfigError
 from .judge_parser import JudgeParser
 from .judged_run import JudgedRun
 
@@ -27,16 +27,10 @@ def run(args: list[str]) -> None:
     """Run the command; a failure that the user can mend ends in a few lines and its exit code."""
     made = Parser.of(JudgedRun, SUMMARY, USAGE)
     options = made.read(args)
-    try:
+    with plain_end("Interrupted. What is judged is kept; the same command goes on from there."):
         if not options.judges:
             options.judges = made.listed(judges_of(Path(options.run)))
         JudgedRun(**made.made(options)).write()
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What is judged is kept; the same command goes on from there.\n")
-        sys.exit(130)
 
 
 def judges_of(folder: Path) -> list[Any]:

@@ -4,13 +4,13 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from ..errors import PrefError
+from ..command_end import plain_end
 from .options import read
 
 
 def run(args: list[str]) -> None:
     """Run the command; a failure that the user can mend ends in a few lines and its exit code."""
-    try:
+    with plain_end("Interrupted; the processes are ended. The same command goes on from their checkpoints."):
         options = read(args)
         from .comparison import Comparison  # which loads a lot
         from .planning import Planner
@@ -31,12 +31,6 @@ def run(args: list[str]) -> None:
         if not options.dry_run:
             signal.signal(signal.SIGTERM, _interrupted)  # as Ctrl-C: children are ended, and what is done is kept
             comparison.run()
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; the processes are ended. The same command goes on from their checkpoints.\n")
-        sys.exit(130)
 
 
 def _interrupted(signum: int, frame: Any) -> NoReturn:

@@ -4,7 +4,7 @@ import sys
 
 from jsonargparse import ActionConfigFile, ArgumentParser
 
-from ..errors import PrefError
+from ..command_end import plain_end
 from .composition import Composition
 from .percentiles import Percentiles
 from .sorrybench import Sorrybench
@@ -26,10 +26,7 @@ def run(args: list[str]) -> None:
     parser.add_class_arguments(experiment)
     parser.usage = f"lit-pref experiment {args[0]} --config FILE [--KEY VALUE ...]"
     options = parser.parse_args(args[1:])
-    try:
+    with plain_end():
         parser.instantiate_classes(options)
         del options["config"]
         experiment(**options.as_dict()).run()
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)

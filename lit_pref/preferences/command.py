@@ -6,7 +6,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser
 from transformers.utils.logging import disable_progress_bar
 
-from ..errors import PrefError
+from ..command_end import plain_end
 from .sampling_run import SamplePreferences
 
 SUMMARY = (
@@ -37,11 +37,8 @@ def run(args: list[str]) -> None:
         disable_progress_bar()  # of loading weights
     made = parser()
     options = made.parse_args(args)
-    try:
+    with plain_end():
         _built(made, options).run()
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
 
 
 def _built(made: ArgumentParser, options: Any) -> SamplePreferences:

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import yaml
 
+from ..command_end import plain_end
 from ..console import say
-from ..errors import PrefError
 from .discovery import Found, find, is_run
 
 SUMMARY = (
@@ -45,7 +45,7 @@ def run(args: Sequence[str]) -> None:
         say(yaml.safe_dump(values, sort_keys=False).rstrip())
         sys.exit(0)
     folders = [Path(path).expanduser() for path in options.runs]
-    try:
+    with plain_end("Interrupted. The same command begins again; it takes seconds."):
         out = Path(options.out).expanduser() if options.out else beside(folders, find(folders))
         from .terminal import show
         from .writing import document_of, write_document
@@ -54,12 +54,6 @@ def run(args: Sequence[str]) -> None:
         page = write_document(document, out)
         show(document)
         say(f"Report: {page}\nFiles: {out}")
-    except PrefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. The same command begins again; it takes seconds.\n")
-        sys.exit(130)
 
 
 def beside(folders: Sequence[Path], found: Found) -> Path:
