@@ -157,7 +157,9 @@ class RefusalRate(pl.Callback):
             if not finite:
                 say("The policy's weights are no longer finite numbers, so RefusalRate asks it nothing.")
                 return
-            told = {s.kind: self.answering(trainer, pl_module.policy, s, fingerprint, template) for s in self.sets}
+            asked = trainer, pl_module.policy
+            notes = {"judges": {name: fingerprint_of(j, name) for j, name in zip(self.judges, self.names, strict=True)}}
+            told = {s.kind: self.answering(*asked, s, fingerprint, template, notes) for s in self.sets}
             plans = {kind: plan for kind, (plan, _, _) in told.items()}
             answers = {kind: found for kind, (_, found, _) in told.items()}
             tokens = {kind: mean for kind, (_, _, mean) in told.items()}

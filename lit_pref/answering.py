@@ -6,7 +6,7 @@ import hashlib
 import math
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,11 +64,18 @@ class Answering:
         self.log.open(folder, writes, checkpoint)
 
     def __call__(
-        self, trainer: pl.Trainer, policy: nn.Module, asked: PromptSet, fingerprint: str, template: Template
+        self,
+        trainer: pl.Trainer,
+        policy: nn.Module,
+        asked: PromptSet,
+        fingerprint: str,
+        template: Template,
+        notes: Mapping[str, Any] = {},
     ) -> tuple[str, list[Answer], float]:
         """The name of what was asked, the answers, and the mean of their tokens (the one that ended it counts).
 
-        All of it on every process; what the files hold is not generated again.
+        All of it on every process; what the files hold is not generated again. ``notes`` go into the line of the
+        evaluation, beside ``asked``: a name for prompts, sampling and ends alone, which other policies share.
         """
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         stops = stop_tokens(policy, tokenizer, template)
@@ -76,7 +83,8 @@ class Answering:
         plan = plan_of(asked.prompts, self.sampling, stops, model)
         count = len(asked.prompts) * self.sampling.samples
         told = {"plan": plan, "step": trainer.global_step, "set": asked.kind, "source": asked.source}
-        self.log.append([{**told, "prompts": len(asked.prompts), "responses": count}])
+        same = plan_of(asked.prompts, self.sampling, stops, "")
+        self.log.append([{**told, "asked": same, "prompts": len(asked.prompts), "responses": count, **notes}])
         processes = Processes.of(trainer)
         file = Responses(self.folder / RESPONSES, plan, asked.prompts, tokenizer, processes)
         with whole(policy, self.gather) as held:

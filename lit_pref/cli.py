@@ -25,7 +25,7 @@ from .console import say
 from .data.datamodule import PreferenceData
 from .errors import ConfigError, PrefError
 from .module import PreferenceModule
-from .parser import ConfigFile, PrefArgumentParser, refused_by_constructor
+from .parser import ConfigFile, PrefArgumentParser, prefer_whole_numbers, refused_by_constructor
 from .runs import RunFolder
 from .trainer import PrefTrainer
 
@@ -78,6 +78,7 @@ class PrefCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        prefer_whole_numbers(parser)
         if subcommand != "score":  # which alone needs no objective
             (objective,) = (action for action in parser._actions if action.dest == "model.objective")
             objective.required, objective.default = True, argparse.SUPPRESS

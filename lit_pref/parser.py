@@ -9,7 +9,7 @@ import difflib
 import re
 import sys
 import textwrap
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Union, get_args
 
 import jsonargparse._typehints as typehints
 from jsonargparse import ActionConfigFile, Namespace
@@ -91,6 +91,17 @@ class PrefArgumentParser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         sys.stderr.write(f"error: {readable(message, parser)}\n  `lit-pref COMMAND --help` lists every key.\n")
         self.exit(2)
+
+
+def prefer_whole_numbers(parser: LightningArgumentParser) -> None:
+    """Of types that allow both, try int before float: one batch is ``limit_val_batches 1``, and 1.0 is all of them.
+
+    ``typing`` keeps the first order in which any library wrote a union, so the Trainer's own order hangs on imports.
+    """
+    for action in parser._actions:
+        types = get_args(getattr(action, "_typehint", None))
+        if int in types and float in types and types.index(float) < types.index(int):
+            action._typehint = Union[(int, *(one for one in types if one is not int))]  # type: ignore[attr-defined]
 
 
 def readable(message: str, parser: LightningArgumentParser) -> str:

@@ -29,6 +29,7 @@ def write_run(
     manifest: Mapping[str, Any] = {},
     config: Mapping[str, Any] = {},
     judges: Mapping[str, tuple[float, float, int]] = {},  # judge -> rate, over-rate, abstentions of 50
+    asked: str = "",  # the name of the prompts, and behind a blank of the judges' settings
     words: Mapping[str, str] = {},
     without: tuple[str, ...] = (),
 ) -> Path:
@@ -52,7 +53,7 @@ def write_run(
         (folder / "run.json").write_text(json.dumps(record))
     if "metrics.csv" not in without:
         moved = paths if means is None else paths | {steps: np.tile(np.array(means)[:, None], pairs)}
-        _metrics(folder, moved, steps, judges)
+        _metrics(folder, moved, steps, judges, asked.partition(" "))
     if "trajectories.parquet" not in without:
         write_trajectories(folder, paths, similarity)
     if "mass.json" not in without:
@@ -102,7 +103,13 @@ def _manifest(objective: Mapping[str, Any], seed: int, pairs: int, steps: int) -
     }  # fmt: skip
 
 
-def _metrics(folder: Path, paths: Mapping[int, np.ndarray], steps: int, judges: Mapping[str, Any]) -> None:
+def _metrics(
+    folder: Path,
+    paths: Mapping[int, np.ndarray],
+    steps: int,
+    judges: Mapping[str, Any],
+    asked: tuple[str, str, str],
+) -> None:
     lines: list[dict[str, Any]] = [{"loss/train": 0.5, "rewards/chosen/train": 9.0, "step": s} for s in range(steps)]
     lines += [{**scalars(moved), "step": step} for step, moved in paths.items()]
     lines.append({"loss/val": 123.456, "rewards/margins/val": 77.7, "generation/tokens/val": 12.5, "step": steps})
@@ -118,6 +125,9 @@ def _metrics(folder: Path, paths: Mapping[int, np.ndarray], steps: int, judges: 
                 "step": steps,
             })  # fmt: skip
             evaluations.append({"step": steps, "set": kind, "prompts": 50, "responses": 50})
+            if asked[0]:
+                fingerprints = {name: f"{name}@{asked[2]}" for name in judges}
+                evaluations[-1] |= {"asked": f"{asked[0]} of {kind}", "judges": fingerprints}
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, sorted({key for line in lines for key in line}))
         writer.writeheader()

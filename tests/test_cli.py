@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import pytest
 import torch
 import yaml
 
 from lit_pref.cli import run as run_cli
+from lit_pref.parser import PrefArgumentParser, prefer_whole_numbers
 from lit_pref.runs import VARIABLE, RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -448,3 +449,13 @@ def test_a_users_own_objective_needs_no_change_of_the_project(base: Path, tmp_pa
     saved = yaml.safe_load((tmp_path / "runs/t/version_0/config.yaml").read_text())
     assert saved["model"]["objective"] == {"class_path": "my_losses.MyDPO", "init_args": {"beta": 0.7}}
     assert "\x1b[" not in result.stdout, "no control characters where there is no terminal"
+
+
+def test_one_batch_is_one_batch_whatever_was_imported() -> None:
+    """typing hands out the order in which a union was written first, anywhere; and 1.0 of all batches is all."""
+    parser = PrefArgumentParser()
+    parser.add_argument("--limit", type=Union[float, int, None])  # noqa: UP007, as Lightning writes it
+    assert isinstance(parser.parse_args(["--limit", "1"]).limit, float), "otherwise this shows nothing"
+    prefer_whole_numbers(parser)
+    found = [parser.parse_args(["--limit", text]).limit for text in ("1", "1.0", "0.5", "null")]
+    assert [(type(value), value) for value in found] == [(int, 1), (float, 1.0), (float, 0.5), (type(None), None)]

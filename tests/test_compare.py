@@ -18,7 +18,6 @@ from lit_pref.cli import run as run_cli
 from lit_pref.compare import jobs
 from lit_pref.compare.arm_job import ArmJob
 from lit_pref.compare.board import Board, spoken, steps_done
-from lit_pref.compare.comparison import check_alike
 from lit_pref.compare.folder_lock import locked
 from lit_pref.compare.grid import name_of, read_grid
 from lit_pref.compare.inputs import Inputs, devices_of, steps_of
@@ -360,33 +359,6 @@ def test_devices_and_times_in_words() -> None:
     assert [spoken(s) for s in (5, 600, 7200)] == ["5 s", "10 min", "2.0 h"]
 
 
-def job_of(folder: Path, manifest: dict[str, Any] | None) -> ArmJob:
-    job = ArmJob(PlannedArm(folder.name, "dpo", {}, 0, {}), folder, Inputs("p", "t", None, 4))
-    if manifest is not None:
-        job.run = folder / "version_0"
-        job.run.mkdir(parents=True)
-        (job.run / "run.json").write_text(json.dumps({"format": 1, **manifest}))
-    return job
-
-
-def test_runs_from_another_policy_are_refused(tmp_path: Path) -> None:
-    same = {"policy": "p", "data": {"train": "t"}, "rows": {}}
-    arms = [job_of(tmp_path / "a", same), job_of(tmp_path / "b", {**same, "policy": "q"}), job_of(tmp_path / "c", None)]
-    check_alike([arms[0], arms[2]])
-    with pytest.raises(ConfigError, match="b_seed0 was trained from another policy than a_seed0"):
-        check_alike(arms)
-
-
-def test_runs_with_another_zero_are_refused(tmp_path: Path) -> None:
-    """Those that name none are no reason: they have no reference, or are older than that key."""
-    same: dict[str, Any] = {"policy": "p", "data": {"train": "t"}, "rows": {}}
-    zeros: dict[str, Any] = {"a": {}, "b": {"zero": None}, "c": {"zero": "p"}, "d": {"zero": "p"}, "e": {"zero": "q"}}
-    arms = [job_of(tmp_path / name, {**same, **zero}) for name, zero in zeros.items()]
-    check_alike(arms[:4])
-    with pytest.raises(ConfigError, match="e_seed0 measures displacement from another model than c_seed0"):
-        check_alike(arms)
-
-
 def test_what_a_file_holds_decides_whether_a_run_counts() -> None:
     inputs = Inputs("p", "t", None, 4, {"trainer.callbacks.0.init_args.prompts": "digest"})
     manifest: dict[str, Any] = {"policy": "p", "data": {"train": "t", "val": None}}
@@ -427,7 +399,8 @@ def test_a_folder_is_one_comparisons_at_a_time(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_table_of_a_terminal(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs_ = [job_of(whole / "arms" / "x", None), job_of(whole / "arms" / "y", None)]
+    arms = [PlannedArm(name, "dpo", {}, 0, {}) for name in "xy"]
+    jobs_ = [ArmJob(arm, whole / "arms" / arm.folder, Inputs("p", "t", None, 4)) for arm in arms]
     jobs_[0].state, jobs_[0].seconds = "done", 10.0
     board = Board(jobs_, 1)
     board.left = jobs_

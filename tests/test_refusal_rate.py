@@ -147,6 +147,10 @@ def test_rates_are_those_of_the_responses_on_disk(
     assert [(e["step"], e["set"]) for e in evaluations] == [
         (step, kind) for step in (0, 9, 18) for kind in ("prompts", "control")
     ]
+    assert len({e["asked"] for e in evaluations}) == 1, "the same prompts, whatever the policy"
+    assert len({e["plan"] for e in evaluations}) == 3, "of three policies"
+    assert all(e["judges"] == {"sums": Sums().fingerprint, "other": evaluations[0]["judges"]["other"]}
+               for e in evaluations)  # fmt: skip
     responses = lines(tmp_path / "responses.jsonl")
     # Both sets hold the same prompts here, so what is asked is the same, and is generated once.
     assert len(responses) == 3 * 11

@@ -227,6 +227,23 @@ def test_the_model_that_displacement_is_measured_from_is_one(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [("others j", "the prompts of refusals, or their sampling"), ("same k", "the judge list"), ("same j", None)],
+)
+def test_rates_are_of_the_same_prompts_and_by_the_same_judge(asked: str, what: str | None, tmp_path: Path) -> None:
+    """Runs of before this was written down are compared as they were."""
+    write_run(tmp_path / "a", judges={"list": (0.5, 0.1, 0)}, asked="same j")
+    write_run(tmp_path / "b", "IPO", judges={"list": (0.4, 0.1, 0), "model": (0.3, 0.1, 0)}, asked=asked)
+    write_run(tmp_path / "c", "DPOP", judges={"list": (0.4, 0.1, 0)})
+    folders = [tmp_path / name for name in "abc"]
+    if what is None:
+        write_report(folders, tmp_path / "out")
+        return
+    with pytest.raises(DataError, match=f"differ in {what}"):
+        write_report(folders, tmp_path / "out")
+
+
 def test_arms_without_a_common_seed_have_one_start(tmp_path: Path) -> None:
     write_run(tmp_path / "a/version_0", "DPO", 0, manifest={"policy": "p"})
     write_run(tmp_path / "b/version_0", "IPO", 1, manifest={"policy": "p"})

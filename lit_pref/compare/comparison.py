@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import say
-from ..errors import ConfigError
 from ..experiments.failure import first_error
-from ..manifest import read_manifest
 from .arm_job import ArmJob
 from .board import Board
 from .folder_lock import locked
@@ -74,7 +72,6 @@ class Comparison:
                 if arm.run is not None and not (arm.own / "result.json").exists():
                     write_result(arm)  # of a run that another launcher started
             self.record.write()
-            check_alike(self.arms)
             self._report()
         jobs: list[Job] = [*self.arms, *dict.fromkeys(self.scores.values())]
         failed = {job.name: job.failure for job in jobs if job.failure is not None}
@@ -110,40 +107,3 @@ class Comparison:
         page = write_document(document, self.out / "report")
         show(document)
         say(f"Report: {page}\nFiles: {self.out}")
-
-
-def check_alike(arms: Sequence[ArmJob]) -> None:
-    """Refuse to compare runs of other pairs, from another policy or measured from another zero, within a seed.
-
-    Raises:
-        ConfigError: they differ, by what their manifests say.
-    """
-    first: dict[int, tuple[ArmJob, dict]] = {}
-    zeros: dict[int, tuple[ArmJob, str]] = {}
-    for arm in arms:
-        manifest = None if arm.run is None else read_manifest(arm.run)
-        if manifest is None:
-            continue
-        other, own = first.setdefault(arm.arm.seed, (arm, manifest))
-        for what, key in (("from another policy", "policy"), ("on other data", "data"), ("on other rows", "rows")):
-            if manifest.get(key) != own.get(key):
-                raise ConfigError(
-                    f"{arm.name} was trained {what} than {other.name}, so they cannot be compared: {key} differs in "
-                    f"{arm.run}/run.json and {other.run}/run.json.\n  Fix: remove one of the two folders and run the "
-                    "command again. All runs are kept."
-                )
-        zero = manifest.get("zero")
-        if zero is None:  # without a reference nothing is displaced; older runs did not write it down
-            continue
-        first_zero = zeros.setdefault(arm.arm.seed, (arm, zero))
-        if zero != first_zero[1]:
-            raise _other_zero(arm, first_zero[0])
-
-
-def _other_zero(arm: ArmJob, other: ArmJob) -> ConfigError:
-    return ConfigError(
-        f"{arm.name} measures displacement from another model than {other.name}, so they cannot be compared: zero "
-        f"differs in {arm.run}/run.json and {other.run}/run.json.\n"
-        "  Fix: set the model of model.reference in the shared files alone, or compare in two folders. All runs are "
-        "kept."
-    )

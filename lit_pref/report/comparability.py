@@ -1,6 +1,7 @@
 """Whether runs may stand side by side, and what a reader should know where they may. Knows manifests alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations, groupby
 from typing import Any
 
@@ -42,23 +43,28 @@ def check(arms: Sequence[Arm]) -> None:
     """
     for file, facts in (("run.json", SAME), ("config.yaml", NAMED)):
         for keys, what in facts.items():
-            for one, other in _side_by_side(arms, file, keys):
+            for one, other in _side_by_side(arms, partial(_knows, file=file, keys=keys)):
                 if file == "config.yaml" and one.manifest and other.manifest:
                     continue  # fingerprints have said more
                 values = _fact(one, file, keys), _fact(other, file, keys)
                 if values[0] != values[1]:
                     raise _differing(one, other, what, f"{'.'.join(keys)} in {file}", values)
+    for what in dict.fromkeys(what for arm in arms for run in arm.runs.values() for what in run.refusals.origins):
+        for one, other in _side_by_side(arms, lambda run: what in run.refusals.origins):  # noqa: B023, used at once
+            values = one.refusals.origins[what], other.refusals.origins[what]
+            if values[0] != values[1]:
+                raise _differing(one, other, what, "evaluations.jsonl", values)
 
 
-def _side_by_side(arms: Sequence[Arm], file: str, keys: Sequence[str]) -> Iterator[tuple[Run, Run]]:
+def _side_by_side(arms: Sequence[Arm], knows: Callable[[Run], bool]) -> Iterator[tuple[Run, Run]]:
     """Pairs of runs that have to be equal, of those that know the fact."""
     first: dict[int, Run] = {}
     for seed, run in ((seed, run) for arm in arms for seed, run in arm.runs.items()):
-        if _knows(run, file, keys) and (other := first.setdefault(seed, run)) is not run:
+        if knows(run) and (other := first.setdefault(seed, run)) is not run:
             yield other, run
     for one, two in combinations(arms, 2):
         if not one.runs.keys() & two.runs.keys():
-            runs = [run for arm in (one, two) for run in arm.runs.values() if _knows(run, file, keys)]
+            runs = [run for arm in (one, two) for run in arm.runs.values() if knows(run)]
             yield from ((runs[0], run) for run in runs[1:])
 
 
@@ -87,7 +93,7 @@ def _differing(one: Run, other: Run, what: str, where: str, values: tuple[object
     return DataError(
         f"{plain(one.name, 200)} and {plain(other.name, 200)}, {seeds}, cannot be compared: they differ in "
         f"{what} ({where}: {theirs} and {ours}).\n"
-        "  Fix: report them apart, or train both from the same start and on the same validation pairs.",
+        "  Fix: report them apart, or train both from the same start, and measure both on the same pairs and prompts.",
         ["runs-not-comparable"],
     )
 

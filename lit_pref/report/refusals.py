@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,9 +37,15 @@ class Rate(NamedTuple):
 
 
 class Refusals(NamedTuple):
-    """judge -> prefix of the set -> rate."""
+    """What judges said at the last validation, and of what.
+
+    Attributes:
+        rates: judge -> prefix of the set -> rate.
+        origins: a thing that has to be the same where rates are compared -> its fingerprint, as far as they are known.
+    """
 
     rates: Mapping[str, Mapping[str, Rate]]
+    origins: Mapping[str, str] = {}
 
     def shares(self) -> dict[str, float]:
         """tag -> share of responses without a verdict, where it is known."""
@@ -62,7 +68,19 @@ def refusals_of(folder: Path, last: LastValidation) -> Refusals:
         if (found := re.fullmatch(r"refusal/(over_)?rate_(.+)", tag)) and not tag.startswith("refusal/over_over_"):
             prefix, judge = found[1] or "", found[2]
             rates.setdefault(judge, {})[prefix] = _rate(last.values, judge, prefix, sizes.get(SETS[prefix], {}))
-    return Refusals(rates)
+    return Refusals(rates, dict(_origins(sizes)))
+
+
+def _origins(evaluations: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    for kind, line in evaluations.items():
+        if asked := line.get("asked"):  # older runs did not write it
+            yield (
+                f"the {'prompts' if kind == SETS[''] else 'harmless prompts'} of refusals, or their sampling",
+                str(asked),
+            )
+        judges = line.get("judges")
+        for name, fingerprint in judges.items() if isinstance(judges, Mapping) else ():
+            yield f"the judge {name}", str(fingerprint)
 
 
 def _rate(values: Mapping[str, float], judge: str, prefix: str, size: Mapping[str, object]) -> Rate:
