@@ -1,6 +1,6 @@
 """How fast are similarity measures computed, beside the method of the paper's own script? Prints a Markdown table.
 
-    python benchmarks/score.py                        # HH harmless pairs, two shapes, some four minutes
+    python benchmarks/score.py                        # HH harmless pairs, three shapes, some five minutes
     python benchmarks/score.py --data Anthropic/hh-rlhf --tokenizer HuggingFaceTB/SmolLM2-135M-Instruct
 
 Both sides compute the same four numbers of the same pairs: CHES, LN-CHES, last hidden states, edit distance.
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
+from training_shapes import shape_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lit_pref.batch import Pair
@@ -37,19 +38,8 @@ from lit_pref.similarity.windows import measure_all
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOKENS_PER_BATCH = 1024  # as in configs and callbacks
-COMMON = {"tie_word_embeddings": True, "max_position_embeddings": 2048, "num_hidden_layers": 4}
-SHAPES: dict[str, dict[str, Any]] = {
-    "SmolLM2-like, 49k vocabulary, 4 layers": {
-        "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
-        "num_key_value_heads": 3, "vocab_size": 49_152,
-    },
-    "Qwen2-like, 151k vocabulary, 4 layers": {
-        "model_type": "qwen2", "hidden_size": 320, "intermediate_size": 1536, "num_attention_heads": 5,
-        "num_key_value_heads": 5, "vocab_size": 151_936,
-    },
-}  # fmt: skip
-TINY = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 2,
-        "num_hidden_layers": 1}  # fmt: skip
+#: Shapes of the training benchmarks; the last one's ratio is the last line.
+NAMES = {"small": "8k vocabulary", "smol": "49k vocabulary", "qwen": "151k vocabulary"}
 Score = Callable[[nn.Module, list[Pair], frozenset[int]], dict[str, Tensor]]
 
 
@@ -102,9 +92,11 @@ def main() -> None:
     say("| model | side | pairs/s, wall | pairs/s, CPU | ratio, wall | ratio, CPU | peak memory | CHES differs by |")
     say("|---|---|---|---|---|---|---|---|")
     ratio = 0.0
-    for name, shape in SHAPES.items():
-        config = {**COMMON, **shape, **({**TINY, "vocab_size": _highest(pairs) + 1} if args.tiny else {})}
-        ratio = _compare(name, config, pairs, endings, args)
+    for shape, name in NAMES.items():
+        config = shape_of(shape, args.tiny, **({"vocab_size": _highest(pairs) + 1} if args.tiny else {}))
+        vocabulary = config["vocab_size"]
+        own = [Pair(p.row, *([t % vocabulary for t in ids] for ids in (p.prompt, p.chosen, p.rejected))) for p in pairs]
+        ratio = _compare(f"{shape}, {name}", config, own, endings, args)
     say(f"\n151k vocabulary: lit-pref scores {ratio:.1f}x as many pairs per CPU second as the script's method")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,8 +57,8 @@ class MassShift(pl.Callback):
     the output embedding. "Before" is the first validation. The run closes with a sentence or two.
 
     Args:
-        max_batches: validation batches that are measured, at one more forward pass of their chosen responses each; the
-            same ones every time.
+        max_batches: validation batches of ``data.val_batch_size`` pairs that are measured, at one more forward pass
+            each; the same ones every time.
         count: tokens named of those that rose, and of those that fell.
         groups: words of like meaning, {name: [word, ...], ...} or "world:agreement" for those of the tiny world. A
             word stands for its first token, alone or behind a space.
@@ -99,7 +100,7 @@ class MassShift(pl.Callback):
         batch_idx: int,
         *args: Any,
     ) -> None:
-        if batch_idx >= self.max_batches or trainer.sanity_checking:
+        if trainer.sanity_checking or (batch := self._measured(trainer, batch, batch_idx)) is None:
             return
         if self._grouped is None:
             tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
@@ -108,6 +109,22 @@ class MassShift(pl.Callback):
         with processes.arithmetic():
             total = mass_sums(policy, batch, self._grouped, processes.wide)  # type: ignore[arg-type]
         self._sum = total if self._sum is None else self._sum + total
+
+    def _measured(self, trainer: pl.Trainer, batch: Any, batch_idx: int) -> Any:
+        """The batch, of which only pairs count that are among the first; None where no process has one of them.
+
+        Calls by tokens hold other numbers of pairs, but the pairs that are measured stay the same.
+        """
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.tokens_per_batch is None:
+            return batch if batch_idx < self.max_batches else None
+        first = data.val_positions[: self.max_batches * data.val_batch_size * trainer.world_size]
+        count = int(np.isin(batch.rows.cpu().numpy(), data.val.rows[first]).sum())
+        processes = Processes.of(trainer)
+        if not processes.total(torch.tensor([count], device=processes.device)).item():
+            return None
+        rewards = None if batch.rewards is None else batch.rewards[:, :count]
+        return batch._replace(rows=batch.rows[:count], rewards=rewards)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._sum is None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import pyarrow as pa
+import numpy as np
 from torch import Tensor
 
-from lit_pref.parquet_log import ParquetLog
+from lit_pref.parquet_log import ParquetLog, strings
 from lit_pref.progress import started_from
 from lit_pref.similarity import ches, ln_ches
 from objectives import PairScores
@@ -68,9 +68,9 @@ class Trajectories(ExampleMetrics):
         ids = trainer.datamodule.val.ids  # type: ignore[attr-defined]
         whole = ("chosen_tokens", "rejected_tokens")
         self.lines.append({
-            "step": pa.array([trainer.global_step] * len(rows), pa.int64()),
+            "step": np.full(len(rows), trainer.global_step, np.int64),
             "row": rows.numpy(),
-            "id": pa.array([ids.get(str(row)) for row in rows.tolist()], pa.string()),
+            "id": strings([ids.get(str(row)) for row in rows.tolist()]),
             **{name: (values.long() if name in whole else values).numpy() for name, values in columns.items()},
         })  # fmt: skip
 

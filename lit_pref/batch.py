@@ -1,7 +1,7 @@
 """Pairs of token ids to tensors. The only file that pads; it knows nothing about text, models or losses.
 
 Besides ids, positions and attention, a batch lists its targets flat, so that every later step is the same for any
-layout: gather the predicting states at ``state_index``, score ``target``, sum by ``sequence``.
+layout, padded or packed: gather the predicting states at ``state_index``, score ``target``, sum by ``sequence``.
 Legend: B pairs, M of which count, T columns, N response tokens of the whole batch. Sequences 0..B-1 are chosen,
 B..2B-1 rejected.
 """
@@ -9,10 +9,15 @@ B..2B-1 rejected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from .packing import Group, Ids, PackedRow, pack
+
+#: What a batch has in common with a layout of padded rows.
+PADDED = ("input_ids", "attention_mask", "position_ids", "state_index", "target", "sequence", "lengths")
 
 
 class Pair(NamedTuple):
@@ -32,15 +37,36 @@ class Pair(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """S responses, each behind its prompt, as tensors; the fields are those of a ``PreferenceBatch`` with S for 2B."""
+    """S responses, each behind its prompt, as tensors.
+
+    Attributes:
+        input_ids: (R, T) int64; a row a response, or one row for all where they are packed.
+        attention_mask: (R, T) int64; 1 at real tokens. None where rows are packed.
+        position_ids: (R, T) int64.
+        state_index: (N,) int64; as in ``PreferenceBatch``.
+        target: (N,) int64.
+        sequence: (N,) int64; which of the S responses a target belongs to.
+        lengths: (S,) int64; response tokens.
+        first_index: (S,) int64; where the first token of each response stands, an index like ``state_index``.
+        groups: of a packed row; empty where rows are padded.
+    """
 
     input_ids: Tensor
-    attention_mask: Tensor
+    attention_mask: Tensor | None
     position_ids: Tensor
     state_index: Tensor
     target: Tensor
     sequence: Tensor
     lengths: Tensor
+    first_index: Tensor | None = None
+    groups: tuple[Group, ...] = ()
+
+    def to(self, device: torch.device) -> Layout:
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in self._asdict().items() if isinstance(value, Tensor)
+        }
+        return self._replace(**moved)
 
 
 class PreferenceBatch(NamedTuple):
@@ -58,6 +84,7 @@ class PreferenceBatch(NamedTuple):
             process's share of the work, so that all processes make the same calls; they are scored and forgotten.
         rewards: (2, M) float32 annotated rewards of chosen and rejected, or None where the data have none.
         mismatched: the prompts of the M pairs with the responses of other pairs, where an objective asks for them.
+        packed: the same pairs in one row, for models that read it; it lists states in the order of ``target``.
     """
 
     input_ids: Tensor
@@ -70,11 +97,24 @@ class PreferenceBatch(NamedTuple):
     rows: Tensor
     rewards: Tensor | None = None
     mismatched: PreferenceBatch | None = None
+    packed: PackedRow | None = None
 
     @property
     def size(self) -> int:
         """B, fillers included."""
         return len(self.lengths) // 2
+
+    def layout(self, packs: bool) -> Layout:
+        """The 2B responses as a model reads them.
+
+        Args:
+            packs: whether the model reads packed rows.
+        """
+        flat = self.target, self.sequence, self.lengths
+        if packs and self.packed is not None:
+            row = self.packed
+            return Layout(row.input_ids, None, row.position_ids, row.state_index, *flat, row.first_index, row.groups)
+        return Layout(self.input_ids, self.attention_mask, self.position_ids, self.state_index, *flat)
 
 
 def collate(
@@ -82,7 +122,7 @@ def collate(
     counted: int | None = None,
     padding_side: Literal["left", "right"] = "right",
 ) -> PreferenceBatch:
-    """Lay B pairs out as 2B padded rows, all chosen responses first.
+    """Lay B pairs out as 2B padded rows, all chosen responses first, and as one packed row.
 
     Args:
         pairs: B pairs; every prompt holds at least one token, since the first response token needs a predictor.
@@ -91,7 +131,34 @@ def collate(
     """
     sequences = [(pair.prompt, pair.chosen) for pair in pairs] + [(p.prompt, p.rejected) for p in pairs]
     rows = torch.tensor([pair.row for pair in pairs[:counted]], dtype=torch.int64)
-    return PreferenceBatch(*lay_out(sequences, padding_side), rows, _rewards(pairs[:counted]))
+    packed = pack(
+        [(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs],
+        [(number, side) for side in range(2) for number in range(len(pairs))],
+    )
+    layout = lay_out(sequences, padding_side)
+    padded: dict[str, Any] = {name: getattr(layout, name) for name in PADDED}
+    return PreferenceBatch(**padded, rows=rows, rewards=_rewards(pairs[:counted]), packed=packed)
+
+
+def lay_out_packed(sequences: Sequence[tuple[Ids, Ids]]) -> Layout:
+    """Lay (prompt, response) sequences out as one packed row, in which equal prompts stand once.
+
+    Args:
+        sequences: S of them; prompts hold at least one token.
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, _) in enumerate(sequences):
+        places.setdefault(tuple(prompt), []).append(i)
+    order = {i: (number, place) for number, own in enumerate(places.values()) for place, i in enumerate(own)}
+    row = pack(
+        [(prompt, [sequences[i][1] for i in own]) for prompt, own in places.items()],
+        [order[i] for i in range(len(sequences))],
+    )
+    lengths = torch.tensor([len(response) for _, response in sequences])
+    target = torch.tensor([token for _, response in sequences for token in response], dtype=torch.int64)
+    sequence = torch.arange(len(sequences)).repeat_interleave(lengths)
+    flat = target, sequence, lengths, row.first_index
+    return Layout(row.input_ids, None, row.position_ids, row.state_index, *flat, row.groups)
 
 
 def lay_out(
@@ -107,7 +174,7 @@ def lay_out(
     input_ids = torch.zeros(len(sequences), width, dtype=torch.int64)  # (S, T)
     attention_mask = torch.zeros_like(input_ids)
     position_ids = torch.zeros_like(input_ids)
-    state_index, target, sequence = [], [], []
+    state_index, target, sequence, firsts = [], [], [], []
     for i, (prompt, response) in enumerate(sequences):
         length = len(prompt) + len(response)
         start = width - length if padding_side == "left" else 0
@@ -117,6 +184,7 @@ def lay_out(
         # The state at the last prompt token predicts the first response token, and so on.
         first = i * width + start + len(prompt) - 1
         state_index.append(torch.arange(first, first + len(response)))
+        firsts.append(first + 1)
         target.append(torch.tensor(list(response), dtype=torch.int64))
         sequence.append(torch.full((len(response),), i))
     return Layout(
@@ -127,6 +195,7 @@ def lay_out(
         torch.cat(target),
         torch.cat(sequence),
         torch.tensor([len(response) for _, response in sequences]),
+        torch.tensor(firsts),
     )
 
 

@@ -62,6 +62,12 @@ class SaveConfig(SaveConfigCallback):
 class PrefCLI(LightningCLI):
     """LightningCLI with one folder a run, and without checkpoints that override the command line."""
 
+    def __init__(self, *, args: ArgsType, **kwargs: Any) -> None:
+        first = args[0] if isinstance(args, list) and args else None
+        #: The command that is asked for, where that is plain to see.
+        self.asked = first if first in self.subcommands() else None
+        super().__init__(args=args, **kwargs)
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         kwargs.setdefault("dump_header", [f"lightning.pytorch=={pl.__version__}"])
         parser = self.parser_class(**kwargs)
@@ -77,6 +83,8 @@ class PrefCLI(LightningCLI):
         return {**LightningCLI.subcommands(), "score": {"model", "datamodule"}}
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if self.asked not in (None, subcommand):
+            return self.init_parser(**kwargs)  # a name to choose; finding out all its keys takes as long as our imports
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         prefer_whole_numbers(parser)
         if subcommand != "score":  # which alone needs no objective

@@ -53,7 +53,7 @@ class Encoder:
             except Unusable as reason:
                 yield _problem(row, "chat-template", None, f"{reason}", "use another data.template.chat", "refuse")
         texts = [part.text for r in rendered for part in (r.prompt, r.chosen, r.rejected)]
-        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        ids = self._ids(texts) if texts else []
         for i, r in enumerate(rendered):
             yield from self._pair(r, *ids[3 * i : 3 * i + 3])
 
@@ -65,8 +65,7 @@ class Encoder:
         """Ids of a rendered text, without anything before or behind it; special tokens that data spell are text."""
         if part.spelled:
             return self._guarded(part)
-        ids: list[int] = self.tokenizer(part.text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._ids([part.text])[0]
 
     def _pair(self, r: Rendered, prompt: list[int], chosen: list[int], rejected: list[int]) -> Iterator[Pair | Problem]:
         if r.prompt.spelled or r.chosen.spelled or r.rejected.spelled:
@@ -127,6 +126,10 @@ class Encoder:
 
     def _plain(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return ids
 
 
 def _problem(row: Row, case: str, field: str | None, message: str, fix: str, action: str) -> Problem:

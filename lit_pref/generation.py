@@ -18,9 +18,9 @@ from .console import counting
 from .decoding import Row, reader
 from .drawing import Sampling, choose, key
 from .errors import ConfigError, PrefError
+from .evaluating import evaluating
 from .generated import Generated, owners, shared
 from .processes import ALONE, Processes
-from .similarity.measuring import evaluating
 
 #: Waiting rows join when this share of a batch is free: reading prompts is a call of its own, and pays for several.
 REFILL = 1 / 4

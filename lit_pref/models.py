@@ -20,6 +20,7 @@ from transformers import (
 from . import world
 from .adapters import LoRA, with_adapters
 from .errors import ConfigError, SetupError
+from .fast_path import pad_always
 from .paths import file_sha256
 from .pretrained import pretrained
 
@@ -44,6 +45,8 @@ class CausalLM:
         dropout: False sets every dropout of the model to 0, the custom of preference optimization; True keeps
             the config's values.
         revision: branch, tag or commit on the hub.
+        layout: "packed" reads a pair as its prompt once with both responses behind it, all pairs of a batch in one row
+            without padding, where the architecture gives the same numbers then (found out by trying); "padded" never.
         trust_remote_code: let the model's repository run its own code on this machine.
         lora: train low-rank adapters instead of all weights.
     """
@@ -57,6 +60,7 @@ class CausalLM:
     gradient_checkpointing: bool = False
     dropout: bool = False
     revision: str | None = None
+    layout: Literal["packed", "padded"] = "packed"
     trust_remote_code: bool = False
     lora: LoRA | None = None
 
@@ -111,6 +115,12 @@ class CausalLM:
         return load_tokenizer(self.path, self.revision, self.trust_remote_code)
 
     def _load(self) -> PreTrainedModel:
+        model = self._loaded()
+        if self.layout == "padded":
+            pad_always(model)
+        return model
+
+    def _loaded(self) -> PreTrainedModel:
         source = locate(self.path)
         options: dict[str, Any] = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
         try:

@@ -1,5 +1,6 @@
 """The LightningModule: builds policy and reference, scores, steps, optimizes. It contains no formula."""
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from objectives import Objective, ObjectiveOutput, PairScores
 
+from .allocator import keep_large_blocks
 from .batch import PreferenceBatch
 from .errors import ConfigError
 from .models import CausalLM, share_kept_by_rounding
@@ -51,7 +53,7 @@ class PreferenceModule(pl.LightningModule):
         policy: CausalLM,
         objective: Objective | None = None,
         reference: Reference | None = None,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable = partial(torch.optim.AdamW, fused=True),  # noqa: B008, of constants
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +69,8 @@ class PreferenceModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         unasked(self.trainer)
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_large_blocks()
 
     def configure_model(self) -> None:
         """Build both models, inside whatever context the strategy shards construction with; safe to call again."""
@@ -96,6 +100,16 @@ class PreferenceModule(pl.LightningModule):
         self.reference.prepare(self.trainer)
 
     on_test_start = on_predict_start = on_validation_start
+
+    def on_train_epoch_start(self) -> None:
+        batches, accumulate = int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches
+        whole = batches - batches % accumulate
+        if self.trainer.strategy.handles_gradient_accumulation and whole < batches:
+            raise ConfigError(
+                f"trainer.accumulate_grad_batches is {accumulate} and an epoch has {batches} batches, but DeepSpeed "
+                "takes no step at its end: the last batches would be mixed into the next epoch.\n"
+                f"  Fix: a number that divides {batches}, or trainer.limit_train_batches {whole}."
+            )
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
         accumulate = self.trainer.accumulate_grad_batches
@@ -183,6 +197,8 @@ class PreferenceModule(pl.LightningModule):
         loader: Any = self.trainer.train_dataloader
         counts = loader.sampler.pair_counts[: self.trainer.num_training_batches]
         scale = accumulate * self.trainer.world_size / pairs_per_step(counts, batch_idx, accumulate)
+        if self.trainer.strategy.handles_gradient_accumulation:
+            scale *= accumulate  # DeepSpeed divides by it once more than Lightning does
         return output.losses.sum() * scale
 
     def _warn_of_rounding(self, optimizer: torch.optim.Optimizer) -> None:

@@ -84,13 +84,17 @@ class PairBatches(Sampler[Share]):
         """Called by Lightning at the start of each epoch."""
         self.epoch = epoch
 
+    def order(self) -> list[int]:
+        """The positions of this epoch, one after the other."""
+        if self.shuffle_seed is None:
+            return self.positions
+        return repeated_order(self.positions, self.length, self.shuffle_seed, self.epoch)
+
     def __len__(self) -> int:
         return len(self.pair_counts)
 
     def __iter__(self) -> Iterator[Share]:
-        order = self.positions
-        if self.shuffle_seed is not None:
-            order = repeated_order(order, self.length, self.shuffle_seed, self.epoch)
+        order = self.order()
         step = self.batch_size * self.world_size
         first, self.start = self.start, 0
         for start in range(first * step, len(order), step):

@@ -47,9 +47,11 @@ def scheduled_steps(trainer: pl.Trainer, batches: int) -> int | None:
     data: Any = getattr(trainer, "datamodule", None)
     if data is None or (trainer.max_epochs or 0) < 1:
         return None
-    limit = trainer.limit_train_batches
+    loaders: Any = getattr(data, "loaders", None)
+    asked = (loaders and loaders.asked) or trainer  # with batches by tokens the Trainer counts calls, not batches
+    limit = asked.limit_train_batches
     whole = int(data.batches_of_all * limit) if isinstance(limit, float) else min(data.batches_of_all, limit or 1)
-    planned = ceil(whole / trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
+    planned = ceil(whole / asked.accumulate_grad_batches) * (trainer.max_epochs or 0)
     if trainer.max_steps > 0:
         planned = min(planned, trainer.max_steps)
     return round(share_done(trainer, batches) * planned)

@@ -1,8 +1,9 @@
-"""From a batch to the scores of its pairs under one model: the only file that touches logits.
+"""From a batch to the scores of its pairs under one model.
 
 It knows nothing about objectives, references, optimizers or text. One forward pass serves both responses of every
-pair. The model's own output embedding sees only the states that predict response tokens, and whatever the
-architecture does to logits afterwards (soft-capping, scaling) stays the architecture's own code.
+pair, packed into one row where the model reads that. Log-probabilities come from the states that predict response
+tokens alone: tile by tile, or, where a model does something unknown behind its output embedding, from logits that are
+the architecture's own.
 Legend: B pairs, M of which count, T columns, D hidden, V vocabulary, N response tokens.
 """
 
@@ -16,7 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from objectives import PairScores, SequenceScores, TokenScores
 
 from .batch import Layout, PreferenceBatch
+from .fast_path import fast_path
+from .forward import forward, predictions
 from .head_gradients import head_gradient_norms
+from .logit_rule import LogitRule
+from .packing import first_alone
+from .token_logps import token_logps
 
 #: Response tokens whose float32 log-probabilities over the vocabulary exist at once.
 TOKENS_PER_CHUNK = 1024
@@ -48,15 +54,21 @@ def score(model: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> Pa
     Raises:
         ValueError: the model does not call its output embedding as a module.
     """
-    states, logits = predictions(model, batch, batch.state_index)  # (N, D), (N, V)
-    token_logps = target_logps(logits, batch.target)  # (N,)
-    count = 2 * batch.size
-    logps = token_logps.new_zeros(count).index_add(0, batch.sequence, token_logps)  # (2B,)
-    sums = logps.new_zeros(count, states.shape[-1]).index_add(0, batch.sequence, states.float())  # (2B, D)
+    path = fast_path(model, batch.target.device)
+    layout = batch.layout(path.packs)
     norms = None
-    if wanted.gradient_norms:
-        norms = head_gradient_norms(states, logits, batch.target, batch.lengths)  # (2B,)
-    tokens = _token_scores(token_logps, logits, batch) if wanted.tokens else None
+    if path.rule is None or wanted.gradient_norms:
+        states, logits = predictions(model, layout, layout.state_index)  # (N, D), (N, V)
+        logps_of_tokens = target_logps(logits, batch.target)  # (N,)
+        if wanted.gradient_norms:
+            norms = head_gradient_norms(states, logits, batch.target, batch.lengths)  # (2B,)
+        collisions = _collisions(logits) if wanted.tokens else None
+    else:
+        states, logps_of_tokens, collisions = scored_states(model, layout, path.rule, wanted.tokens)
+    count = 2 * batch.size
+    logps = logps_of_tokens.new_zeros(count).index_add(0, batch.sequence, logps_of_tokens)  # (2B,)
+    sums = logps.new_zeros(count, states.shape[-1]).index_add(0, batch.sequence, states.float())  # (2B, D)
+    tokens = None if collisions is None else _token_scores(logps_of_tokens, collisions, batch)
     chosen, rejected = (
         SequenceScores(
             logps[side],
@@ -69,6 +81,33 @@ def score(model: nn.Module, batch: PreferenceBatch, wanted: Wanted = SUMS) -> Pa
         for i, side in enumerate(counted(batch))
     )
     return PairScores(chosen, rejected)
+
+
+def scored_states(
+    model: nn.Module, layout: Layout, rule: LogitRule, collisions: bool = False, further: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """States (N, D), log-probabilities (N,) of the targets and, where asked for, their collisions (N,), without logits.
+
+    It happens in the place of the output embedding, where strategies that shard weights hold this one whole.
+
+    Args:
+        model: as in ``score``.
+        layout: what to read.
+        rule: what the model does to the products of its output embedding.
+        collisions: also give log sum_v p_v^2.
+        further: (n,) flat positions of states that are given behind the others, (N + n, D), and predict nothing.
+    """
+    seen: list[Tensor] = []
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+
+    def work(states: Tensor, _head: Callable[[Tensor], Tensor]) -> Tensor:
+        index = layout.state_index
+        seen.append(states[index if further is None else torch.cat([index, further])])
+        logps, found = token_logps(seen[0][: len(index)], head.weight, head.bias, layout.target, rule, collisions)
+        return torch.stack([logps] if found is None else [logps, found], -1)  # (N, 1 or 2)
+
+    numbers, _ = forward(model, layout, work)
+    return seen[0], numbers[:, 0], numbers[:, 1].detach() if collisions else None
 
 
 def counted(batch: PreferenceBatch) -> tuple[slice, slice]:
@@ -108,11 +147,14 @@ def chosen_predictions(
         dtype: of the sums.
     """
     pairs = len(batch.rows)
-    alone = batch._replace(
-        **{name: getattr(batch, name)[: batch.size] for name in ("input_ids", "attention_mask", "position_ids")}
-    )
-    index = batch.state_index[batch.sequence < pairs]  # (n,) those of chosen responses come first
-    logits = predictions(model, alone, index)[1]  # (n, V)
+    if batch.packed is not None and fast_path(model, batch.target.device).packs:
+        layout = batch._replace(packed=first_alone(batch.packed)).layout(True)
+    else:  # the rows of chosen responses come first
+        layout = batch.layout(False)
+        rows = {name: getattr(layout, name)[: batch.size] for name in ("input_ids", "attention_mask", "position_ids")}
+        layout = layout._replace(**rows)
+    count = int((batch.sequence < pairs).sum())  # response tokens, those of chosen responses first
+    logits = predictions(model, layout, layout.state_index[:count])[1]  # (n, V)
     starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,) where each response starts in the flat list
     probs = logps = torch.zeros(logits.shape[-1], dtype=dtype, device=logits.device)  # (V,)
     for chunk in logits.split(TOKENS_PER_CHUNK):
@@ -121,47 +163,6 @@ def chosen_predictions(
         probs = probs + found.exp_().sum(0, dtype=dtype)
     first = logits[starts[:pairs]].float().log_softmax(-1)
     return ChosenPredictions(first, probs, logps, batch.lengths[:pairs].sum())
-
-
-def predictions(
-    model: nn.Module, batch: PreferenceBatch | Layout, state_index: Tensor, predicted: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """States (N, D) at the flat positions ``state_index`` (N,), and the logits that the first of them predict.
-
-    A hook before the output embedding keeps only these states. It stays inside the model's own forward, so that
-    strategies that shard or gather parameters around it work as for any forward.
-
-    Args:
-        model: a transformers causal language model, possibly wrapped by peft.
-        batch: what to read.
-        state_index: (N,) positions in the flattened rows.
-        predicted: how many states the output embedding sees, the first ones; all by default, 0 to skip its cost.
-    """
-    predicted = len(state_index) if predicted is None else predicted
-    seen: list[Tensor] = []
-
-    def keep(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        states = inputs[0].flatten(0, 1)[state_index]  # (N, D)
-        seen.append(states)
-        return (states[:predicted].unsqueeze(0),)
-
-    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-    hook = head.register_forward_pre_hook(keep)
-    try:
-        logits = model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).logits
-    finally:
-        hook.remove()
-    if len(seen) != 1 or logits.shape[:2] != (1, predicted):
-        raise ValueError(
-            f"{type(model).__name__} does not call its output embedding once on the states of all tokens, "
-            "so its response tokens cannot be scored; use a causal language model of transformers"
-        )
-    return seen[0], logits[0]
 
 
 def target_logps(logits: Tensor, target: Tensor) -> Tensor:
@@ -186,11 +187,13 @@ def _recomputed(logits: Tensor, target: Tensor) -> Tensor:
     return checkpoint(_chunk_logps, logits, target, use_reentrant=False, preserve_rng_state=False)
 
 
-def _token_scores(token_logps: Tensor, logits: Tensor, batch: PreferenceBatch) -> TokenScores:
+@torch.no_grad()
+def _collisions(logits: Tensor) -> Tensor:
+    return torch.cat([(2 * chunk.float().log_softmax(-1)).logsumexp(-1) for chunk in logits.split(TOKENS_PER_CHUNK)])
+
+
+def _token_scores(token_logps: Tensor, collisions: Tensor, batch: PreferenceBatch) -> TokenScores:
     """Every response token of the batch, both sides; ``sequence`` counts to 2B."""
-    with torch.no_grad():
-        chunks = logits.split(TOKENS_PER_CHUNK)
-        collisions = torch.cat([(2 * chunk.float().log_softmax(-1)).logsumexp(-1) for chunk in chunks])
     starts = torch.cumsum(batch.lengths, 0) - batch.lengths  # (2B,)
     position = torch.arange(len(batch.target), device=batch.target.device) - starts[batch.sequence]
     return TokenScores(token_logps, collisions, batch.target, batch.sequence, position)

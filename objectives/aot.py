@@ -30,6 +30,8 @@ class AOT(Objective):
             against those of rejected ones, as for data that are not pairs ("aot_unpaired").
     """
 
+    couples_pairs = True
+
     def __init__(self, beta: float = 0.01, label_smoothing: float = 0.0, paired: bool = True) -> None:
         super().__init__()
         require(0 < beta < float("inf"), "beta", beta, "a positive number")

@@ -74,6 +74,7 @@ class DisentanglementBand(Modifier):
     """
 
     needs_gradient_norms = True
+    couples_pairs = True
 
     def __init__(self, objective: Objective, decay: float = 0.98) -> None:
         super().__init__(objective)

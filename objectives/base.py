@@ -98,6 +98,8 @@ class Objective(nn.Module):
         needs_tokens: whether ``forward`` reads ``SequenceScores.tokens``.
         needs_gradient_norms: whether ``forward`` reads ``SequenceScores.gradient_norms`` of the policy.
         needs_mismatched: whether ``forward`` reads ``PairScores.mismatched``.
+        couples_pairs: whether the loss of a pair depends on the other pairs of its batch, so that batches of the same
+            step that are made otherwise would change what is trained.
         progress: share of the optimizer steps taken so far, from 0 to 1; the module sets it before each step.
     """
 
@@ -106,6 +108,7 @@ class Objective(nn.Module):
     needs_tokens: bool = False
     needs_gradient_norms: bool = False
     needs_mismatched: bool = False
+    couples_pairs: bool = False
     progress: float = 0.0
 
     def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:

@@ -45,6 +45,7 @@ class BCO(Objective):
         require(shift in ("running", "none"), "shift", shift, "'running' or 'none'")
         self.beta = beta
         self.shift = shift
+        self.couples_pairs = shift == "running"
         self.register_buffer("reward_shift", torch.zeros(()))
         self.register_buffer("rewards_seen", torch.zeros((), dtype=torch.int64))
 

@@ -33,6 +33,7 @@ class WeightedSum(Objective):
         self.needs_tokens = any(objective.needs_tokens for objective in objectives)
         self.needs_gradient_norms = any(objective.needs_gradient_norms for objective in objectives)
         self.needs_mismatched = any(objective.needs_mismatched for objective in objectives)
+        self.couples_pairs = any(objective.couples_pairs for objective in objectives)
 
     def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
         answers = [objective.unusable_rewards(chosen, rejected) for objective in self.objectives]  # type: ignore[operator]

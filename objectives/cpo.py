@@ -35,6 +35,7 @@ class CPO(Objective):
         self.beta = beta
         self.alpha = alpha
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens" and alpha > 0
         self.label_smoothing = label_smoothing
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:

@@ -36,6 +36,7 @@ class KTO(Objective):
     """
 
     needs_mismatched = True
+    couples_pairs = True
 
     def __init__(self, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> None:
         super().__init__()

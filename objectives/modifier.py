@@ -20,6 +20,7 @@ class Modifier(Objective):
         self.needs_tokens = type(self).needs_tokens or objective.needs_tokens
         self.needs_gradient_norms = type(self).needs_gradient_norms or objective.needs_gradient_norms
         self.needs_mismatched = objective.needs_mismatched
+        self.couples_pairs = type(self).couples_pairs or objective.couples_pairs
 
     def unusable_rewards(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, str]:
         return self.objective.unusable_rewards(chosen, rejected)

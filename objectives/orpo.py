@@ -48,6 +48,7 @@ class ORPO(Objective):
         require_reduction(reduction)
         self.beta = beta
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens"
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:
         chosen, rejected = policy.chosen.mean_logps, policy.rejected.mean_logps  # (B,), (B,)

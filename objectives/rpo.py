@@ -30,6 +30,7 @@ class RPO(Objective):
         self.beta = beta
         self.alpha = alpha
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens" and alpha > 0
 
     def forward(self, policy: PairScores, reference: PairScores | None) -> ObjectiveOutput:
         chosen, rejected = log_ratios(policy, reference)  # (B,), (B,)

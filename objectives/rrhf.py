@@ -26,6 +26,7 @@ class RRHF(Objective):
         require_reduction(reduction)
         self.rank_weight = rank_weight
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens"
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:
         chosen, rejected = policy.chosen.mean_logps, policy.rejected.mean_logps  # (B,), (B,)

@@ -47,6 +47,7 @@ class SFT(Objective):
         super().__init__()
         require_reduction(reduction)
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens"
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:
         chosen_losses = sft_losses(policy.chosen, self.reduction)  # (B,)

@@ -35,6 +35,7 @@ class SLiC(Objective):
         self.delta = delta
         self.nll_weight = nll_weight
         self.reduction = reduction
+        self.couples_pairs = reduction == "tokens" and nll_weight > 0
 
     def forward(self, policy: PairScores, reference: PairScores | None = None) -> ObjectiveOutput:
         chosen, rejected = policy.chosen.logps, policy.rejected.logps  # (B,), (B,)

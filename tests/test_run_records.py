@@ -27,6 +27,7 @@ from lit_pref import scoring
 from lit_pref.batch import collate
 from lit_pref.cli import run as run_cli
 from lit_pref.errors import ConfigError
+from lit_pref.fast_path import fast_path, pad_always
 from lit_pref.manifest import files_of, read_manifest, rows_digest, run_folder_of
 from lit_pref.models import CausalLM
 from lit_pref.paths import file_sha256
@@ -513,9 +514,19 @@ def test_the_same_seed_gives_the_same_bytes(
 
 
 @torch.no_grad()
-def test_only_chosen_responses_are_read_again(small_model: Any, random_pairs: Any) -> None:
-    model, batch = small_model("llama"), collate(random_pairs(6))
-    seen = []
-    model.register_forward_pre_hook(lambda _m, _a, kw: seen.append(kw["input_ids"].shape[0]), with_kwargs=True)
-    chosen_predictions(model, batch)
-    assert seen == [6]
+@pytest.mark.parametrize("packs", [True, False])
+def test_only_chosen_responses_are_read_again(packs: bool, small_model: Any, random_pairs: Any) -> None:
+    """And say the same, packed or padded."""
+    model, pairs = small_model("llama"), random_pairs(6)
+    if not packs:
+        pad_always(model)
+    batch, seen = collate(pairs), []
+    fast_path(model, torch.device("cpu"))
+    hook = model.register_forward_pre_hook(lambda _m, _a, kw: seen.append(kw["input_ids"].shape), with_kwargs=True)
+    found = chosen_predictions(model, batch)
+    hook.remove()
+    tokens = sum(len(pair.prompt) + len(pair.chosen) for pair in pairs)
+    assert seen == [(1, tokens) if packs else (6, batch.input_ids.shape[1])]
+    logps = torch.cat([model(torch.tensor([[*p.prompt, *p.chosen]])).logits[0, len(p.prompt) - 1 : -1] for p in pairs])
+    torch.testing.assert_close(found.probs, logps.softmax(-1).double().sum(0), rtol=0, atol=1e-5)
+    assert found.positions == len(logps)

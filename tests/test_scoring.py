@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lit_pref import scoring
 from lit_pref.batch import Pair, collate
+from lit_pref.fast_path import fast_path, pad_always
 from lit_pref.scoring import chosen_predictions, score
 
 
@@ -20,12 +21,15 @@ def naive(model: Any, prompt: list[int], response: list[int]) -> tuple[Tensor, T
     return total, output.hidden_states[-1][0, list(positions)].sum(0)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", ["left", "right", "packed"])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma2", "olmo", "gpt_neox", "gpt2", "cohere"])
 @torch.no_grad()
 def test_scores_equal_the_naive_ones(name: str, side: Any, small_model: Any, random_pairs: Any) -> None:
     model, pairs = small_model(name), random_pairs()
-    scores = score(model, collate(pairs, padding_side=side))
+    if side != "packed":
+        pad_always(model)
+    scores = score(model, collate(pairs, padding_side="right" if side == "packed" else side))
+    assert fast_path(model, torch.device("cpu")).packs == (side == "packed")
     for i, pair in enumerate(pairs):
         for response, got in ((pair.chosen, scores.chosen), (pair.rejected, scores.rejected)):
             logps, hidden = naive(model, list(pair.prompt), list(response))

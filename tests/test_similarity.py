@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lit_pref.batch import Pair, lay_out
 from lit_pref.errors import ConfigError
+from lit_pref.forward import predictions
 from lit_pref.processes import ALONE, Processes
-from lit_pref.scoring import predictions
 from lit_pref.similarity import MEASURES, USUAL, Measuring, alphas, ches, edit_similarity, last_hidden, ln_ches
 from lit_pref.similarity import response_cosine as cosine
 from lit_pref.similarity.alphas import Predictions, alpha_ches, residual_products

@@ -44,6 +44,8 @@ MOVING = [
     "--model.reference.every_n_steps=2",
 ]
 RANDOM = ["--model.policy.weights=random"]
+#: Unlike AdamW and clipping, it does not hide a gradient of the wrong size.
+SGD = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.5", "--trainer.gradient_clip_val=null"]
 #: Run one after the other by the same two processes, so that starting Python is paid for once.
 TWO: dict[str, list[str]] = {
     "ddp": ["--trainer.strategy=ddp"],
@@ -54,12 +56,20 @@ TWO: dict[str, list[str]] = {
     "zero3_in_parts": [*zero(3, CUT), f"{GATHER}=false"],
     "zero3_moving": [*zero(3, CUT), *MOVING],
     "zero3_random": [*zero(3, CUT), *RANDOM],
+    "zero2_accumulated": [
+        *zero(2),
+        *SGD,
+        "--data.batch_size=2",
+        "--trainer.accumulate_grad_batches=2",
+        "--trainer.limit_train_batches=8",
+    ],
     "zero3_resumed": [*zero(3, CUT), "--trainer.max_epochs=2", "--ckpt_path={root}/zero3_in_parts"],
 }
 ONE = {
     "one": [],
     "one_moving": MOVING,
     "one_random": RANDOM,
+    "one_accumulated": [*SGD, "--trainer.limit_train_batches=4"],
     "one_resumed": ["--trainer.max_epochs=2", "--ckpt_path={root}/one"],
 }
 
@@ -201,7 +211,9 @@ def lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 PAIRS = [
-    (two, f"one_{two.split('_')[1]}" if two.split("_")[-1] in ("moving", "random", "resumed") else "one") for two in TWO
+    (two, f"one_{two.split('_')[1]}" if two.split("_")[-1] in ("moving", "random", "resumed") else "one")
+    for two in TWO
+    if two != "zero2_accumulated"
 ]
 
 
@@ -217,6 +229,15 @@ def test_two_processes_log_the_numbers_of_one(two: str, one: str, runs: Path) ->
         assert found["0", "displacement/chosen/val"] == 0
     moved = found[str(2 * STEPS if "resumed" in two else STEPS), "displacement/chosen/val"]
     assert abs(moved) > 0.1, "the policy must move, or equality means nothing"
+
+
+def test_accumulated_batches_are_one_step(runs: Path) -> None:
+    """Of two batches on each of two processes, the gradient that one process has of all pairs at once."""
+    found, expected = (curves(finished(runs, name)) for name in ("zero2_accumulated", "one_accumulated"))
+    ends = [key for key in expected if key[0] == "4" and key[1].startswith("displacement/") and key[1].endswith("/val")]
+    assert any(abs(expected[key]) > 0.1 for key in ends), "the policy must move, or equality means nothing"
+    for key in ends:
+        assert found[key] == pytest.approx(expected[key], rel=1e-4, abs=1e-5), key
 
 
 @pytest.mark.parametrize(("two", "one"), PAIRS)

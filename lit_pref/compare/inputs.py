@@ -73,7 +73,7 @@ class InputReader:
         data = self._data[name]
         devices = devices_of(arm.config["trainer"])
         for pairs, source in ((data.train, data.source), (data.val, data.val_source or data.source)):
-            check_demands(module.objective, pairs, source.path, data.batch_size * devices)
+            check_demands(module.objective, pairs, source.path, data.batch_size * devices, data.tokens_per_batch)
         val = content_of(data.val) if data.val_positions else None
         steps = steps_of(arm.config["trainer"], data.training.length, data.batch_size * devices)
         return Inputs(self._policies[policy], content_of(data.train), val, steps, self._files_of(arm))

@@ -7,8 +7,9 @@ about the rows when it was built. It is named by its content's fingerprint, so a
 import json
 import os
 import shutil
-from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 from ..batch import Pair
 from ..paths import file_sha256, made
+from .blocks import Block, packed
 
 ARRAYS = {"tokens": np.int32, "bounds": np.int64, "rows": np.int64, "rewards": np.float32}
 
@@ -65,15 +67,22 @@ class CachedPairs(Sequence[Pair]):
 
 
 def write(folder: Path, pairs: Iterable[Pair], meta: dict[str, Any]) -> None:
-    """Write a cache folder: first beside its place, then moved there in one step.
+    """Write a cache folder of these pairs, as ``write_blocks`` does."""
+    stream = iter(pairs)
+    write_blocks(folder, (packed(some) for some in iter(lambda: list(islice(stream, 1000)), [])), meta)
 
-    ``meta`` is read after the last pair was taken, so a report that fills while rows stream through is complete.
+
+def write_blocks(folder: Path, blocks: Iterable[Block], meta: dict[str, Any]) -> None:
+    """Write a cache folder: first beside its place, then moved there in one step. Nobody else may be writing it.
+
+    ``meta`` is read after the last block was taken, so a report that fills while rows stream through is complete.
     """
+    for left_behind in folder.parent.glob(f"{folder.name}.part-*"):  # by a process that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     part = folder.with_name(folder.name + f".part-{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        ids, labels = _write_arrays(part, pairs)
+        ids, labels = _write_arrays(part, blocks)
         sums = {name: file_sha256(part / f"{name}.bin") for name in ARRAYS}
         (part / "meta.json").write_text(json.dumps({**meta, "ids": ids, "labels": labels, "sha256": sums}))
         shutil.rmtree(folder, ignore_errors=True)
@@ -87,31 +96,30 @@ def lock(folder: Path) -> FileLock:
     return FileLock(str(made(folder.parent) / f"{folder.name}.lock"))
 
 
-def _write_arrays(part: Path, pairs: Iterable[Pair]) -> tuple[dict[int, str], list[tuple[str | None, ...]]]:
+def _write_arrays(part: Path, blocks: Iterable[Block]) -> tuple[dict[int, str], list[tuple[str | None, ...]]]:
     """Write the arrays; return the names of the rows that have one, and the labels of all where there are any."""
-    files = {name: (part / f"{name}.bin").open("wb") for name in ARRAYS}
     position = 0
-    names = {}
-    labels = []
-    try:
-        for pair in pairs:
-            if pair.id is not None:
-                names[pair.row] = pair.id
-            if pair.labels:
-                labels.append(pair.labels)
-            ends = [position]
-            for ids in (pair.prompt, pair.chosen, pair.rejected):
-                files["tokens"].write(array("i", ids).tobytes())
-                ends.append(ends[-1] + len(ids))
-            position = ends[-1]
-            rewards = [np.nan if r is None else r for r in (pair.chosen_reward, pair.rejected_reward)]
-            files["bounds"].write(array("q", ends).tobytes())
-            files["rows"].write(array("q", [pair.row]).tobytes())
-            files["rewards"].write(array("f", rewards).tobytes())
-    finally:
-        for file in files.values():
-            file.close()
+    names: dict[int, str] = {}
+    labels: list[tuple[str | None, ...]] = []
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((part / f"{name}.bin").open("wb")) for name in ARRAYS}
+        for block in blocks:
+            files["tokens"].write(block.tokens)
+            bounds = _bounds(block, position)
+            files["bounds"].write(bounds.tobytes())
+            files["rows"].write(block.rows)
+            files["rewards"].write(block.rewards)
+            position = int(bounds[-1, -1]) if len(bounds) else position
+            names |= block.names
+            labels += block.labels
     return names, labels
+
+
+def _bounds(block: Block, position: int) -> np.ndarray:
+    """(n, 4) where prompt, chosen, rejected start, and the end; the first pair starts at ``position``."""
+    lengths = np.frombuffer(block.lengths, np.int64).reshape(-1, 3)
+    ends = position + lengths.cumsum().reshape(-1, 3)
+    return np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1)
 
 
 def _map(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

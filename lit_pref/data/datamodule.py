@@ -13,14 +13,14 @@ from ..batch import Pair
 from ..console import say
 from ..errors import ConfigError
 from ..models import load_tokenizer
-from ..order import PairBatches
 from ..pruning import Candidates
 from ..rendering import Template
 from .cache import CachedPairs
 from .columns import Columns
 from .demands import check_numbers, check_training
 from .kept_rows import read_kept_rows
-from .loading import ResumableLoader, make_loader
+from .loaders import Loaders
+from .loading import ResumableLoader
 from .selection import Selection
 from .splits import split_positions
 from .tokenized import BAD_ROWS, PairSource, content_of, tokenized
@@ -50,6 +50,10 @@ class PreferenceData(pl.LightningDataModule):
             they are listed in bad_rows.jsonl in the run's folder.
         batch_size: pairs a batch and process.
         val_batch_size: the same for validation; by default ``batch_size``.
+        tokens_per_batch: most tokens of one model call, a pair's prompt counted once, so that long pairs fit into
+            memory and short ones fill it; a longer pair has a call of its own. Optimizer steps stay what they are, the
+            ``batch_size * trainer.accumulate_grad_batches`` same pairs a process: only the calls of a step are dealt
+            out by length. Batches in settings of the Trainer (limits, intervals) are still those of pairs.
         seed: seed of the order of training pairs; by default that of ``seed_everything``.
         num_workers: processes that prepare batches.
         kept_rows: JSON file {"data": fingerprint, "rows": [...]} of the rows of ``path`` to train on.
@@ -76,6 +80,7 @@ class PreferenceData(pl.LightningDataModule):
         on_bad_row: Literal["error", "drop"] = "error",
         batch_size: int = 8,
         val_batch_size: int | None = None,
+        tokens_per_batch: int | None = None,
         seed: int | None = None,
         num_workers: int = 0,
         kept_rows: str | None = None,
@@ -83,7 +88,10 @@ class PreferenceData(pl.LightningDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        check_numbers(val_size, batch_size=batch_size, val_batch_size=val_batch_size, max_length=max_length)
+        check_numbers(
+            val_size, batch_size=batch_size, val_batch_size=val_batch_size, max_length=max_length,
+            tokens_per_batch=tokens_per_batch,
+        )  # fmt: skip
         options: dict[str, Any] = {
             "columns": columns, "template": template, "max_length": max_length,
             "max_chars": max_chars, "control_characters": control_characters, "on_bad_row": on_bad_row,
@@ -96,6 +104,7 @@ class PreferenceData(pl.LightningDataModule):
         self.tokenizer_path = tokenizer
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
+        self.tokens_per_batch = tokens_per_batch
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.num_workers = num_workers
         self.kept_rows = kept_rows
@@ -107,6 +116,7 @@ class PreferenceData(pl.LightningDataModule):
         self.test: CachedPairs | None = None
         self.val_positions: list[int] = []
         self.training: TrainingRows | None = None
+        self.loaders = Loaders(self)
         #: Called with the number of each epoch before its loader is built, on every process: first those that may
         #: ``keep`` other rows, then those that look on. A restart calls them for the epoch that it goes on with too.
         self.choosers: list[Callable[[int], None]] = []
@@ -151,6 +161,9 @@ class PreferenceData(pl.LightningDataModule):
         if stage == "fit":
             check_training(self)
 
+    def teardown(self, stage: str) -> None:
+        self.loaders.close()
+
     @property
     def train_positions(self) -> list[int]:
         """Positions of ``train`` that may be trained on."""
@@ -190,7 +203,7 @@ class PreferenceData(pl.LightningDataModule):
             # Not the Trainer's current_epoch, which lags behind where training restarts from the end of an epoch.
             progress: Any = self.trainer.fit_loop.epoch_progress.current
             act(progress.processed)
-        return self._loader(self.train, self.kept, self.batch_size, self.seed, self.training.length)
+        return self.loaders.training()
 
     @property
     def batches_of_all(self) -> int:
@@ -200,17 +213,17 @@ class PreferenceData(pl.LightningDataModule):
     def val_dataloader(self) -> ResumableLoader | list[Any]:
         assert self.val is not None
         positions = self.val_positions
-        return self._loader(self.val, positions, self.val_batch_size) if positions else []
+        return self.loaders.measuring(self.val, positions, "val") if positions else []
 
     def test_dataloader(self) -> ResumableLoader:
         if self.test is None:
             raise ConfigError("lit-pref test needs data.test_path.\n  Fix: set it, or use lit-pref validate.")
-        return self._loader(self.test, range(len(self.test)), self.val_batch_size)
+        return self.loaders.measuring(self.test, range(len(self.test)), "test")
 
     def predict_dataloader(self) -> ResumableLoader:
         """Every pair of ``path``, in order."""
         assert self.train is not None
-        return self._loader(self.train, range(len(self.train)), self.val_batch_size)
+        return self.loaders.measuring(self.train, range(len(self.train)), "predict")
 
     def val_pair(self, row: int) -> Pair:
         """The validation pair with this row number."""
@@ -238,19 +251,6 @@ class PreferenceData(pl.LightningDataModule):
 
     def _sources(self) -> list[PairSource]:
         return [s for s in (self.source, self.val_source, self.test_source) if s is not None]
-
-    def _loader(
-        self,
-        pairs: CachedPairs,
-        positions: Sequence[int],
-        batch_size: int,
-        shuffle_seed: int | None = None,
-        length: int | None = None,
-    ) -> ResumableLoader:
-        rank = 0 if self.trainer is None else self.trainer.global_rank
-        order = PairBatches(positions, batch_size, shuffle_seed, rank, self._world_size, length)
-        mismatched = self.trainer is not None and self._module.objective.needs_mismatched
-        return make_loader(pairs, order, self.num_workers, mismatched, self.source.max_length)
 
     def _listing(self, source: PairSource) -> Path | None:
         """Where the run's folder lists the rows of a source that are left out, by what the source is for."""

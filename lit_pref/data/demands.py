@@ -13,6 +13,8 @@ from .cache import CachedPairs
 from .rows import DataError
 from .splits import shared_prompts
 
+OPTION = "data.tokens_per_batch"
+
 
 def check_numbers(val_size: float, **at_least_one: int | None) -> None:
     """Refuse sizes that mean nothing."""
@@ -45,10 +47,12 @@ def check_training(data: Any) -> None:
             data.batch_size * data.trainer.world_size,
         )
         for pairs, source in ((data.train, data.source), (data.val, data.val_source or data.source)):
-            check_demands(objective, pairs, source.path, global_batch_size)
+            check_demands(objective, pairs, source.path, global_batch_size, data.tokens_per_batch)
 
 
-def check_demands(objective: Objective, pairs: CachedPairs, path: str, global_batch_size: int) -> None:
+def check_demands(
+    objective: Objective, pairs: CachedPairs, path: str, global_batch_size: int, tokens_per_batch: int | None = None
+) -> None:
     """Raise where the objective could not use some pair, or not the batches, of the training data.
 
     Args:
@@ -56,8 +60,10 @@ def check_demands(objective: Objective, pairs: CachedPairs, path: str, global_ba
         pairs: all pairs of the training source.
         path: how the user names that source.
         global_batch_size: pairs a batch over all processes.
+        tokens_per_batch: most tokens of a model call, where there is such a limit.
     """
     name = type(objective).__name__
+    check_uncoupled(objective, tokens_per_batch)
     if objective.needs_mismatched and global_batch_size < 2:
         raise ConfigError(
             f"{name} compares with the responses of other pairs, and its estimate from a batch of 1 is noise.\n"
@@ -82,6 +88,16 @@ def check_demands(objective: Objective, pairs: CachedPairs, path: str, global_ba
             f"{chosen[first]:g} and a rejected_reward of {rejected[first]:g}.\n"
             "  Fix: remove these rows or swap their responses.\n  Nothing was trained.",
             ["unusable-rewards"],
+        )
+
+
+def check_uncoupled(objective: Objective, tokens_per_batch: int | None) -> None:
+    """Raise where batches by tokens would change what the objective means."""
+    if tokens_per_batch is not None and objective.couples_pairs:
+        raise ConfigError(
+            f"{type(objective).__name__}, as it is set, makes the loss of a pair depend on the other pairs of its "
+            f"batch, and {OPTION} would change which these are.\n"
+            f"  Fix: remove {OPTION}, or choose an objective that looks at each pair alone."
         )
 
 

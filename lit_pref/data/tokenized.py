@@ -6,7 +6,7 @@ Knows nothing about tensors, batches or training.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,17 +21,19 @@ from ..encoding import Encoder
 from ..errors import ConfigError
 from ..paths import cache_root
 from ..rendering import Template
-from .cache import CachedPairs, lock, write
+from .blocks import Block, packed
+from .cache import CachedPairs, lock, write_blocks
 from .columns import Columns
 from .fields import Policy
 from .fingerprint import fingerprint
+from .pool import processes, worked
 from .reading import read
 from .report import RowReport
 from .rows import DataError, Problem, Row
 from .validation import validate
 
-#: Rows tokenised by one call, enough to keep all cores of the tokenizer busy.
-ROWS_PER_CALL = 1000
+#: Rows tokenised by one call: so few that one call of every process fits into memory, however long its rows are.
+ROWS_PER_CALL = 250
 #: Largest share of rows whose prompt alone is too long before the run is refused.
 TOO_LONG_ALLOWED = 0.01
 BAD_ROWS = "bad_rows.jsonl"
@@ -90,9 +92,9 @@ def tokenized(
                     say(f"{error}; tokenising again.")
             report = RowReport(source.path)
             policy = Policy(source.max_chars, source.control_characters)
-            rows = report.collect(validate(read(path, source.split), source.columns, policy))
+            items = validate(read(path, source.split), source.columns, policy)
             meta = {"content": content}
-            write(folder, _judged(rows, source, tokenizer, report, lost, meta), meta)
+            write_blocks(folder, _judged(items, source, tokenizer, report, lost, meta), meta)
             return CachedPairs(folder)
         finally:
             if listing is not None and lost.exists():
@@ -106,30 +108,41 @@ def content_of(pairs: CachedPairs) -> str:
 
 
 def _judged(
-    rows: Iterable[Row],
+    items: Iterator[Row | Problem],
     source: PairSource,
     tokenizer: PreTrainedTokenizerBase,
     report: RowReport,
     lost: Path,
     meta: dict[str, str],
-) -> Iterator[Pair]:
+) -> Iterator[Block]:
     """All usable pairs; after the last, the report is written, and refused rows stop what takes the pairs."""
-    yield from _encoded(rows, Encoder(tokenizer, source.template, source.max_length), report)
+    yield from _encoded(items, Encoder(tokenizer, source.template, source.max_length), report)
     report.write(lost)
     _refuse(report, source)
     meta["summary"] = report.summary()
 
 
-def _encoded(rows: Iterable[Row], encoder: Encoder, report: RowReport) -> Iterator[Pair]:
-    rows = iter(rows)
+def _encoded(items: Iterator[Row | Problem], encoder: Encoder, report: RowReport) -> Iterator[Block]:
+    """The pairs of the rows; the report hears of each row's problems in the order of the rows."""
+
+    def encode(chunk: list[Row | Problem]) -> tuple[Block, list[Problem]]:
+        found: list[Pair | Problem] = list(encoder.encode([item for item in chunk if isinstance(item, Row)]))
+        pairs = packed(item for item in found if isinstance(item, Pair))
+        return pairs, [item for item in found if isinstance(item, Problem)]
+
+    chunks: Iterator[list[Row | Problem]] = iter(lambda: list(islice(items, ROWS_PER_CALL)), [])
     with counting(f"Tokenising {report.source}") as advance:
-        while chunk := list(islice(rows, ROWS_PER_CALL)):
-            for item in encoder.encode(chunk):
-                if isinstance(item, Problem):
-                    report.add(item)
-                else:
-                    yield item
-            advance(len(chunk))
+        for chunk, (block, problems) in worked(encode, chunks, processes()):
+            of_row: dict[int | None, list[Problem]] = {}
+            for problem in problems:
+                of_row.setdefault(problem.number, []).append(problem)
+            rows = 0
+            for row in report.collect(chunk):
+                rows += 1
+                for problem in of_row.get(row.number, ()):
+                    report.add(problem)
+            yield block
+            advance(rows)
 
 
 def _refuse(report: RowReport, source: PairSource) -> None:

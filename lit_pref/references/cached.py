@@ -18,11 +18,16 @@ from ..console import counting
 from ..data.cache import CachedPairs, lock
 from ..data.loading import make_loader
 from ..errors import ConfigError
+from ..fast_path import fast_path
 from ..models import CausalLM
 from ..order import PairBatches
 from ..paths import cache_root
 from ..scoring import SUMS, Wanted, counted, score
+from ..token_batches import NeighbourBatches
 from .base import Reference
+
+#: Of a call without gradients, where pairs are packed; few models are so small that more would be faster.
+TOKENS_PER_CALL = 8192
 
 
 class CachedModel(Reference):
@@ -105,9 +110,7 @@ class CachedModel(Reference):
         device = trainer.strategy.root_device
         model: nn.Module = self.source.build_frozen()
         model.to(device)
-        # In the order of length, so that little is padding.
-        positions = np.argsort(pairs.bounds[:, 3] - pairs.bounds[:, 0], kind="stable").tolist()
-        order = PairBatches(positions, batch_size, None, trainer.global_rank, trainer.world_size)
+        order = self._order(trainer, pairs, batch_size, fast_path(model, device).packs)
         table = torch.zeros(len(pairs), 2, device=device)
         with counting("Scoring pairs with the reference", len(pairs)) as advance:
             for batch, count in zip(make_loader(pairs, order, 0), order.pair_counts, strict=True):
@@ -119,6 +122,15 @@ class CachedModel(Reference):
                 advance(count)
         total: Tensor = trainer.strategy.reduce(table, reduce_op="sum")
         return total.cpu().numpy()
+
+    @staticmethod
+    def _order(trainer: pl.Trainer, pairs: CachedPairs, batch_size: int, packs: bool) -> PairBatches:
+        """Calls of many tokens where nothing is padding; else of neighbours in length, so that little is."""
+        tokens = pairs.bounds[:, 3] - pairs.bounds[:, 0]
+        share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        if packs:
+            return NeighbourBatches(range(len(pairs)), tokens.tolist(), TOKENS_PER_CALL, **share)
+        return PairBatches(np.argsort(tokens, kind="stable").tolist(), batch_size, None, **share)
 
 
 def _sums(scores: PairScores) -> Tensor:

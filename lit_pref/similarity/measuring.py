@@ -3,18 +3,19 @@
 To add a measure: one function in ``measures.py``, one line in ``MEASURES``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..batch import Layout, Pair, lay_out
+from ..batch import Pair, lay_out, lay_out_packed
 from ..errors import ConfigError
+from ..evaluating import evaluating
+from ..fast_path import fast_path
+from ..forward import predictions
 from ..processes import ALONE, Processes
-from ..scoring import predictions
 from . import measures
 from .alphas import Predictions, alpha_ches
 from .states import Ids, calls, states_of
@@ -156,9 +157,10 @@ class Measuring:
     def _alphas(self, model: nn.Module, pairs: Sequence[Pair], processes: Processes) -> dict[str, Tensor]:
         table = torch.zeros(len(pairs), 2, dtype=processes.wide, device=processes.device)
         lengths = [len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+        lay = lay_out_packed if fast_path(model, processes.device).packs else lay_out
         for batch, counts in processes.deal(calls(lengths, self.tokens_per_batch, rows=2)):
             sequences = [(pairs[i].prompt, side) for i in batch for side in (pairs[i].chosen, pairs[i].rejected)]
-            layout = Layout(*(t.to(processes.device) for t in lay_out(sequences)))
+            layout = lay(sequences).to(processes.device)
             with processes.arithmetic():
                 states, logits = predictions(model, layout, layout.state_index)
             sizes = layout.lengths.tolist()
@@ -170,15 +172,3 @@ class Measuring:
                     table[i] = torch.stack(alpha_ches(sides[2 * place], sides[2 * place + 1])).to(table)
         scores, positive = processes.total(table).unbind(-1)
         return {"alpha_ches": scores, "positive_alphas": positive}
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and as it was afterwards."""
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

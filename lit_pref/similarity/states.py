@@ -11,9 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..batch import Layout, lay_out
+from ..batch import Layout, lay_out, lay_out_packed
+from ..fast_path import fast_path
+from ..forward import predictions
 from ..processes import Processes
-from ..scoring import predictions, target_logps
+from ..scoring import scored_states, target_logps
 
 Ids = Sequence[int]
 
@@ -46,13 +48,17 @@ def states_of(
         model: a causal language model.
         sequences: S pairs of prompt and response.
         endings: (S,) how many tokens at the end of each response only end it.
-        tokens_per_batch: most tokens of one call, padding included; a longer sequence has a call of its own.
+        tokens_per_batch: most tokens of one call, padding included where the model does not read packed rows; a longer
+            sequence has a call of its own.
         processes: among whom the calls are dealt out.
         logps: whether to pay for the output embedding.
     """
     table: Tensor | None = None  # (S, 2D + 1)
-    for batch, counts in processes.deal(calls([len(p) + len(r) for p, r in sequences], tokens_per_batch)):
-        layout = Layout(*(t.to(processes.device) for t in lay_out([sequences[i] for i in batch])))
+    packs = fast_path(model, processes.device).packs
+    lengths = [len(prompt) + len(response) for prompt, response in sequences]
+    shared = packed_calls(sequences, tokens_per_batch) if packs else calls(lengths, tokens_per_batch)
+    for batch, counts in processes.deal(shared):
+        layout = (lay_out_packed if packs else lay_out)([sequences[i] for i in batch]).to(processes.device)
         values = _read(model, layout, [endings[i] for i in batch], processes, logps)  # (s, 2D + 1)
         if table is None:
             table = values.new_zeros(len(sequences), values.shape[1])
@@ -82,21 +88,48 @@ def calls(lengths: Sequence[int], budget: int, rows: int = 1) -> list[list[int]]
     return found
 
 
+def packed_calls(sequences: Sequence[tuple[Ids, Ids]], budget: int) -> list[list[int]]:
+    """Which sequences share a packed call: all with one prompt together, as many prompts as the budget holds.
+
+    Args:
+        sequences: pairs of prompt and response.
+        budget: most tokens of a call, each prompt counted once.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, _) in enumerate(sequences):
+        groups.setdefault(tuple(prompt), []).append(i)
+    found: list[list[int]] = []
+    room = 0
+    for prompt, own in groups.items():
+        tokens = len(prompt) + sum(len(sequences[i][1]) for i in own)
+        if not found or tokens > room:
+            found.append([])
+            room = budget
+        found[-1] += own
+        room -= tokens
+    return found
+
+
 @torch.no_grad()
 def _read(model: nn.Module, layout: Layout, endings: list[int], processes: Processes, logps: bool) -> Tensor:
     """(s, 2D + 1): sums, last states and log-probabilities of the sequences of one call."""
     starts = torch.cumsum(layout.lengths, 0) - layout.lengths
     bodies = layout.lengths - torch.tensor(endings, device=layout.lengths.device)
-    # One state further than the last that is summed, where a response was cut and has no ending.
-    last = layout.state_index[starts] + bodies
-    count = len(layout.state_index)
+    assert layout.first_index is not None
+    # The last token of the body; of an empty one, the last token of the prompt.
+    last = torch.where(bodies > 0, layout.first_index + bodies - 1, layout.state_index[starts])
+    rule = fast_path(model, processes.device).rule
     with processes.arithmetic():
-        states, logits = predictions(model, layout, torch.cat([layout.state_index, last]), count if logps else 0)
+        if logps and rule is not None:
+            states, scored, _ = scored_states(model, layout, rule, further=last)
+        else:
+            index = torch.cat([layout.state_index, last])
+            states, logits = predictions(model, layout, index, len(layout.state_index) if logps else 0)
+            scored = target_logps(logits, layout.target) if logps else logits[:0, 0]
     states = states.to(processes.wide)
+    count = len(layout.state_index)
     sums = states.new_zeros(len(layout.lengths), states.shape[1]).index_add(0, layout.sequence, states[:count])
     total = sums.new_full((len(layout.lengths),), float("nan"))
     if logps:
-        total = torch.zeros_like(total).index_add(
-            0, layout.sequence, target_logps(logits, layout.target).to(processes.wide)
-        )
+        total = torch.zeros_like(total).index_add(0, layout.sequence, scored.to(processes.wide))
     return torch.cat([sums, states[count:], total.unsqueeze(-1)], -1)
