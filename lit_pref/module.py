@@ -133,6 +133,9 @@ class PreferenceModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         self._warn_of_rounding(optimizer)
+        # Fused optimizers can undo the scale of a loss by themselves, for which Lightning refuses to clip gradients. It
+        # undoes it before it clips in any case; where it is told that they cannot, both go together.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self.make_scheduler is None:
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}

@@ -22,15 +22,19 @@ class Forked:
         self.words = words[3:]
         Forked.started.append(self.words)
         self.code: int | None = None
+        # A signal that came before the child has handlers of its own would go on with this process's tests in it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         self.pid = os.fork()
         if not self.pid:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os._exit(self._command(stdout, env))
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _command(self, stdout: Any, env: dict[str, str]) -> int:
         code: Any = 1
         os.environ.clear()
         os.environ.update(env)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.stdout = sys.stderr = open(os.dup(stdout.fileno()), "w")  # noqa: SIM115
         try:
             main(self.words)

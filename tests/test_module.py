@@ -300,3 +300,12 @@ def test_training_continues_from_an_epoch_checkpoint_bitwise(
                          enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
     trainer.fit(second, make_loader(pairs, PairBatches(range(10), 4), 0), ckpt_path=tmp_path / "x.ckpt")
     assert torch.equal(weights(second), weights(straight))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fused_optimizers_and_clipping_go_together(precision: str, model_folder: Path, random_pairs: Any) -> None:
+    """The default is fused; of it, Lightning refuses to clip gradients where precision is mixed."""
+    module = PreferenceModule(CausalLM(str(model_folder)), DPO(beta=0.1))
+    trainer = fit(module, random_pairs(8), gradient_clip_val=1.0, precision=precision)
+    assert trainer.global_step > 0
+    assert module.optimizers(use_pl_optimizer=False).param_groups[0]["fused"]  # type: ignore[union-attr]

@@ -135,8 +135,9 @@ def test_the_stream_is_not_read_far_ahead() -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets commands in its background ignore it
 from lit_pref.data import blocks, cache, pool
 pool.CHUNKS_FOR_A_POOL = 1
 
