@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from callbacks import LastCheckpoint, MovedRows, ObjectiveWeights, PreferenceMetrics, ValidateEnds
+from callbacks import LastCheckpoint, MassShift, MovedRows, ObjectiveWeights, PreferenceMetrics, ValidateEnds
 from lit_pref.data.datamodule import PreferenceData
 from lit_pref.data.demands import check_uncoupled
 from lit_pref.errors import ConfigError
@@ -381,6 +381,20 @@ def test_measured_are_the_pairs_that_are_measured_without_the_option(
     without, rows = ([row for batch in found for row in batch.rows.tolist()] for found in batches)
     assert rows == without
     assert len(batches[1]) > 1 or limit != 1.0
+
+
+def test_mass_is_of_the_pairs_that_it_is_of_without_the_option(
+    model_folder: Path, ragged_file: Path, tmp_path: Path
+) -> None:
+    """Of the first batches of ``val_batch_size`` pairs, though calls of tokens end elsewhere."""
+    found = []
+    for tokens in (None, BUDGET, 10_000):
+        mass = MassShift(max_batches=2)
+        train(model_folder, ragged_file, tmp_path / str(tokens), tokens, mass, max_epochs=1,
+              data={"val_batch_size": 3, "val_size": 9}, limit_train_batches=1)  # fmt: skip
+        found.append(mass.before["first"])
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-8)
 
 
 def test_long_pairs_are_said_once(
