@@ -6,6 +6,11 @@ from torch import Tensor
 from .base import Objective, ObjectiveOutput, PairScores, log_ratios, require
 
 
+#: Falls of less are rounding, nats. Training begins where nothing has fallen, and a penalty of fifty would multiply what
+#: the last digits of two sums say there.
+ROUNDING = 1e-4
+
+
 def dpop_losses(chosen_log_ratios: Tensor, rejected_log_ratios: Tensor, beta: float, penalty: float) -> Tensor:
     """-log σ(β·(a - b - λ·max(0, -a)))
 
@@ -16,9 +21,10 @@ def dpop_losses(chosen_log_ratios: Tensor, rejected_log_ratios: Tensor, beta: fl
         penalty: λ.
 
     Returns:
-        (B,) losses; DPO's wherever a >= 0.
+        (B,) losses; DPO's wherever a >= 0, but for rounding (``ROUNDING``).
     """
-    return -F.logsigmoid(beta * (chosen_log_ratios - rejected_log_ratios - penalty * F.relu(-chosen_log_ratios)))
+    fall = F.threshold(-chosen_log_ratios, ROUNDING, 0.0)  # itself above the first number, else the second
+    return -F.logsigmoid(beta * (chosen_log_ratios - rejected_log_ratios - penalty * fall))
 
 
 class DPOP(Objective):
