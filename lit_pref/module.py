@@ -19,7 +19,7 @@ from .order import pairs_per_step
 from .progress import scheduled_steps, share_done
 from .references import FrozenModel, NoReference, Reference
 from .scoring import Wanted, score
-from .sharding import loading, unasked
+from .sharding import check_whole_steps, loading, unasked
 
 #: What a reference reads from its source again is left out of checkpoints.
 FROZEN_PREFIX = "reference.frozen."
@@ -102,14 +102,7 @@ class PreferenceModule(pl.LightningModule):
     on_test_start = on_predict_start = on_validation_start
 
     def on_train_epoch_start(self) -> None:
-        batches, accumulate = int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches
-        whole = batches - batches % accumulate
-        if self.trainer.strategy.handles_gradient_accumulation and whole < batches:
-            raise ConfigError(
-                f"trainer.accumulate_grad_batches is {accumulate} and an epoch has {batches} batches, but DeepSpeed "
-                "takes no step at its end: the last batches would be mixed into the next epoch.\n"
-                f"  Fix: a number that divides {batches}, or trainer.limit_train_batches {whole}."
-            )
+        check_whole_steps(self.trainer)
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Any]:
         accumulate = self.trainer.accumulate_grad_batches
@@ -201,7 +194,7 @@ class PreferenceModule(pl.LightningModule):
         counts = loader.sampler.pair_counts[: self.trainer.num_training_batches]
         scale = accumulate * self.trainer.world_size / pairs_per_step(counts, batch_idx, accumulate)
         if self.trainer.strategy.handles_gradient_accumulation:
-            scale *= accumulate  # DeepSpeed divides by it once more than Lightning does
+            scale *= accumulate  # who counts batches by itself divides by it once more
         return output.losses.sum() * scale
 
     def _warn_of_rounding(self, optimizer: torch.optim.Optimizer) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import nn
 
+from .errors import ConfigError
+
 #: Strategies of Lightning that shard the weights themselves, beside DeepSpeed's stage 3.
 SHARDING = ("FSDPStrategy", "ModelParallelStrategy")
 #: DeepSpeed lets go of a weight after a call unless a module is in the middle of using it; no module has this number.
@@ -27,6 +29,18 @@ def unasked(trainer: pl.Trainer) -> None:
     config = getattr(trainer.strategy, "config", None)
     if isinstance(config, dict) and "zero_optimization" in config:
         config.setdefault("train_micro_batch_size_per_gpu", 1)
+
+
+def check_whole_steps(trainer: pl.Trainer) -> None:
+    """ConfigError where an epoch would end within a step of a strategy that counts batches by itself."""
+    batches, accumulate = int(trainer.num_training_batches), trainer.accumulate_grad_batches
+    whole = batches - batches % accumulate
+    if trainer.strategy.handles_gradient_accumulation and whole < batches:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches is {accumulate} and an epoch has {batches} batches, but DeepSpeed takes no "
+            "step at its end: the last batches would be mixed into the next epoch.\n"
+            f"  Fix: a number that divides {batches}, or trainer.limit_train_batches {whole}."
+        )
 
 
 @contextmanager

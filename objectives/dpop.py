@@ -5,8 +5,7 @@ from torch import Tensor
 
 from .base import Objective, ObjectiveOutput, PairScores, log_ratios, require
 
-
-#: Falls of less are rounding, nats. Training begins where nothing has fallen, and a penalty of fifty would multiply what
+#: Falls of less are rounding, nats. Training begins where nothing has fallen, and a penalty of 50 would multiply what
 #: the last digits of two sums say there.
 ROUNDING = 1e-4
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,7 +19,7 @@ from torch import nn
 
 from lit_pref.cli import run as run_cli
 from lit_pref.errors import ConfigError
-from lit_pref.sharding import whole
+from lit_pref.sharding import check_whole_steps, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = 7
@@ -270,6 +271,16 @@ def test_without_equally_many_calls_processes_wait_for_ever(runs: Path) -> None:
     """What the run above would do: here a limit of five seconds on any wait ends it."""
     outcomes = [(runs / f"hanging.{rank}").read_text() for rank in range(2)]
     assert any("imed out" in outcome for outcome in outcomes), outcomes
+
+
+def test_an_epoch_that_ends_within_a_step_is_refused() -> None:
+    """There it would go on in the next epoch."""
+    counts = SimpleNamespace(handles_gradient_accumulation=True)
+    trainer: Any = SimpleNamespace(num_training_batches=7, accumulate_grad_batches=3, strategy=counts)
+    with pytest.raises(ConfigError, match="limit_train_batches 6"):
+        check_whole_steps(trainer)
+    counts.handles_gradient_accumulation = False
+    check_whole_steps(trainer)
 
 
 def test_on_other_devices_it_is_refused() -> None:
