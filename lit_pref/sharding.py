@@ -37,8 +37,8 @@ def check_whole_steps(trainer: pl.Trainer) -> None:
     whole = batches - batches % accumulate
     if trainer.strategy.handles_gradient_accumulation and whole < batches:
         raise ConfigError(
-            f"trainer.accumulate_grad_batches is {accumulate} and an epoch has {batches} batches, but DeepSpeed takes no "
-            "step at its end: the last batches would be mixed into the next epoch.\n"
+            f"trainer.accumulate_grad_batches is {accumulate} and an epoch has {batches} batches, but DeepSpeed takes "
+            "no step at its end: the last batches would be mixed into the next epoch.\n"
             f"  Fix: a number that divides {batches}, or trainer.limit_train_batches {whole}."
         )
 
