@@ -23,6 +23,8 @@ from .packed_attention import NAMES, install, uninstall, windows_seen
 
 #: Tokens of prompts, and of the responses to each, that are tried: short and long ones, a single token, one alone.
 SIZES = ((9, (5, 12)), (3, (1, 20)), (70, (41, 33)), (30, (7,)))
+#: Positions that these take up, and those that only try another way to pad.
+LONGEST = 128
 #: Packed states may differ by this many times what padding otherwise changes, and by this many units of rounding.
 NOISE, ROUNDING = 8, 16
 #: Names under which configs keep what logits are multiplied or divided by, and what they are capped at.
@@ -91,7 +93,7 @@ def _architecture(model: nn.Module, base: Any, device: torch.device, padded: boo
 
 
 def _tried(model: nn.Module, base: Any, device: torch.device, padded: bool) -> FastPath:
-    sequences = _sequences(base.config.get_text_config().vocab_size)
+    sequences = _sequences(base.config.get_text_config())
     layout = lay_out(sequences).to(device)
     with evaluating(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
         rule = _rule(model, base, layout)
@@ -99,12 +101,18 @@ def _tried(model: nn.Module, base: Any, device: torch.device, padded: bool) -> F
     return FastPath(packs, rule)
 
 
-def _sequences(vocabulary: int) -> list[tuple[list[int], list[int]]]:
-    """Prompts with their responses; tokens are drawn, so that no model has a reason to treat them alike."""
+def _sequences(config: Any) -> list[tuple[list[int], list[int]]]:
+    """Prompts with their responses; tokens are drawn, so that no model has a reason to treat them alike.
+
+    Where a model has few positions, all are shorter.
+    """
     generator = torch.Generator().manual_seed(0)
+    positions = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "n_ctx")]
+    room = min([LONGEST, *(p for p in positions if isinstance(p, int) and p > 0)])
 
     def ids(count: int) -> list[int]:
-        return torch.randint(vocabulary, (count,), generator=generator).tolist()
+        fitting = max(count * room // LONGEST, 1)
+        return torch.randint(config.vocab_size, (fitting,), generator=generator).tolist()
 
     prompts = [(ids(prompt), responses) for prompt, responses in SIZES]
     return [(prompt, ids(count)) for prompt, responses in prompts for count in responses]

@@ -226,6 +226,12 @@ def test_it_is_tried_once_an_architecture_and_draws_nothing(monkeypatch: pytest.
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("positions", [16, 40])
+def test_models_of_few_positions_are_tried_on_few_tokens(positions: int) -> None:
+    model = built("gpt2", **EXACT["gpt2"][1], n_positions=positions)
+    assert fast_path(model, CPU) == FastPath(True, LogitRule())
+
+
 def test_packing_can_be_left(model_folder: Any) -> None:
     """``model.policy.layout: padded``."""
     assert fast_path(CausalLM(str(model_folder)).build(), CPU) == FastPath(True, LogitRule())
