@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lit_pref.console import say
 from lit_pref.drawing import Sampling
 from lit_pref.generation import generate
 
@@ -161,10 +162,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--tiny", action="store_true", help="a model of no size and short responses, to see it run")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

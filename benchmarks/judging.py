@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from lit_pref.console import say
 from lit_pref.judges import ClassifierJudge, GenerativeJudge, Item, Judge, judge_items
 from lit_pref.judges.parsing import parse_label
 from lit_pref.judges.prompting import DEFAULT_TEMPLATE, Template
@@ -234,10 +235,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--tiny", action="store_true", help="a model of no size and short responses, to see it run")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

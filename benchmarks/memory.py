@@ -1,6 +1,6 @@
 """How much memory does a step of DPO take, beside TRL's DPOTrainer? Prints a Markdown table.
 
-    python benchmarks/memory.py                             # three vocabularies, three lengths, some ten minutes
+    python benchmarks/memory.py                             # three vocabularies, three lengths
     python benchmarks/memory.py --lengths 128,256,512,1024,2048 --pairs 4
 
 Peak resident memory of a training step in float32, beyond weights, gradients and the optimizer's moments, which both

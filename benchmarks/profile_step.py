@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM
 
 from lit_pref import scoring
 from lit_pref.batch import PreferenceBatch, collate
+from lit_pref.console import say
 from lit_pref.fast_path import FastPath, fast_path
 from lit_pref.logit_tiles import TILE
 from lit_pref.scoring import score
@@ -122,10 +123,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--tiny", action="store_true", help="models of no size, to see that it runs")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

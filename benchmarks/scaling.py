@@ -1,6 +1,6 @@
 """How does the time of lit-pref's step of DPO grow with its work? Prints a Markdown table.
 
-    python benchmarks/scaling.py                           # SmolLM2-like shape, float32, some five minutes
+    python benchmarks/scaling.py                           # SmolLM2-like shape, float32
     python benchmarks/scaling.py --shape qwen --precision bfloat16
 
 Three sweeps, each with the other sizes fixed: pairs a step, tokens a row, and the share of a row that is its prompt.

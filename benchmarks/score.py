@@ -25,11 +25,13 @@ from typing import Any, NamedTuple
 
 import torch
 from rapidfuzz.distance import Levenshtein
+from resident import resident
 from torch import Tensor, nn
 from training_shapes import shape_of
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lit_pref.batch import Pair
+from lit_pref.console import say
 from lit_pref.data.datamodule import PreferenceData
 from lit_pref.encoding import ending_tokens
 from lit_pref.models import load_tokenizer
@@ -149,12 +151,13 @@ def _work(connection: Connection, side: str, config: dict[str, Any], endings: fr
     sys.stderr = open("/dev/null", "w")  # noqa: SIM115, progress bars are not part of the table
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32).eval()
     SIDES[side](model, [Pair(0, [1, 2], [3, 4], [5])], endings)
-    before = _resident("VmRSS", forget_peak=True)
+    # The peak counts anew: building a model takes more than holding it.
+    before = resident("VmRSS", forget_peak=True)
     connection.send("ready")
     while True:
         block = connection.recv()
         if block is None:
-            connection.send(_resident("VmHWM") - before)
+            connection.send(resident("VmHWM") - before)
             continue
         wall, cpu = time.perf_counter(), time.process_time()
         scores = SIDES[side](model, block, endings)
@@ -165,17 +168,6 @@ def _work(connection: Connection, side: str, config: dict[str, Any], endings: fr
 def _asked(connection: Connection, question: Any) -> Any:
     connection.send(question)
     return connection.recv()
-
-
-def _resident(field: str, forget_peak: bool = False) -> float:
-    """Memory that this process holds (VmRSS) or held at most (VmHWM), MB; NaN where the system is not Linux."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    if forget_peak:  # building a model takes more than holding it
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def _spread(ratios: list[float]) -> str:
@@ -215,10 +207,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of torch, on each side")
     parser.add_argument("--tiny", action="store_true", help="models of no size, to see that it runs")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast is a step of DPO, beside TRL's DPOTrainer? Prints a Markdown table.
 
-    python benchmarks/train_step.py                                  # length-grouped, float32, some six minutes
+    python benchmarks/train_step.py                                  # length-grouped, float32, some three minutes
     python benchmarks/train_step.py --precision float32,bfloat16 --reference cached,live --peer best,default
     python benchmarks/train_step.py --order random --second
 
@@ -42,6 +42,7 @@ from training_shapes import SHAPES, SavedModel, floor_of, saved_model, shape_of,
 from training_sides import LIT_PREF, Side, Step, Task, Worker, beyond_held, in_turns, workers
 
 from lit_pref.batch import Pair
+from lit_pref.console import say
 
 PEERS = ("best", "default", "tuned", "compacted")
 HEADLINE = ("smol", "qwen")
@@ -239,10 +240,6 @@ def _some_of(*choices: str) -> Callable[[str], list[str]]:
         return words
 
     return parse
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from resident import resident
 from torch import nn
 from training_pairs import stored_pairs
 from training_shapes import matmul_peak
@@ -270,17 +271,6 @@ def in_turns(started: Sequence[Worker]) -> dict[Side, list[Step]]:
 def beyond_held(step: Step, parameters: int) -> float:
     """Memory of a step beyond weights, gradients and the optimizer's moments, MB."""
     return step.memory - HELD_PER_WEIGHT * 4 * parameters / 2**20
-
-
-def resident(field: str, forget_peak: bool = False) -> float:
-    """Memory that this process holds (VmRSS) or held at most (VmHWM), MB; NaN where the system is not Linux."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    if forget_peak:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def _held_before(model: nn.Module) -> float:

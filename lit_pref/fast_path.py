@@ -58,7 +58,7 @@ def pad_always(model: nn.Module) -> None:
 
 
 def fast_path(model: nn.Module, device: torch.device) -> FastPath:
-    """What is exact for this model; the first call for an architecture tries it, by five forwards of some 300 tokens.
+    """What is exact for this model; the first call for an architecture tries it, by four forwards of some 300 tokens.
 
     Where calls of the model wait for other processes, all have to make the first call at the same place.
 

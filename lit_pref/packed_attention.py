@@ -24,7 +24,7 @@ from .packing import decode
 #: Attention of a model -> the name under which packed rows are added to it.
 NAMES = {"sdpa": "packed_sdpa", "eager": "packed_eager"}
 #: Arguments that change nothing here: what is not among them might change what attention means.
-HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal", "cu_seq_lens_q"}
+HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal"}
 
 
 def row_of(code: Tensor) -> Row:

@@ -116,7 +116,7 @@ def steps_of(trainer: dict[str, Any], pairs: int, batch: int) -> int | None:
     batches: float = math.ceil(pairs / batch)
     limit = trainer.get("limit_train_batches")
     if limit is not None:
-        # On the command line a number becomes a float, whatever it counts; a share is at most 1.
+        # A file may write a number of batches as a float; a share is at most 1.
         share = isinstance(limit, float) and limit <= 1
         batches = int(batches * limit) if share else min(batches, int(limit))
     epochs, most = trainer.get("max_epochs"), trainer.get("max_steps")
