@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .packing import Group, Ids, PackedRow, pack
+from .packing import Group, Ids, PackedRow, by_prompt, pack
 
 #: What a batch has in common with a layout of padded rows.
 PADDED = ("input_ids", "attention_mask", "position_ids", "state_index", "target", "sequence", "lengths")
@@ -146,12 +146,10 @@ def lay_out_packed(sequences: Sequence[tuple[Ids, Ids]]) -> Layout:
     Args:
         sequences: S of them; prompts hold at least one token.
     """
-    places: dict[tuple[int, ...], list[int]] = {}
-    for i, (prompt, _) in enumerate(sequences):
-        places.setdefault(tuple(prompt), []).append(i)
-    order = {i: (number, place) for number, own in enumerate(places.values()) for place, i in enumerate(own)}
+    places = by_prompt(sequences)
+    order = {i: (number, place) for number, own in enumerate(places) for place, i in enumerate(own)}
     row = pack(
-        [(prompt, [sequences[i][1] for i in own]) for prompt, own in places.items()],
+        [(sequences[own[0]][0], [sequences[i][1] for i in own]) for own in places],
         [order[i] for i in range(len(sequences))],
     )
     lengths = torch.tensor([len(response) for _, response in sequences])

@@ -78,6 +78,14 @@ def pack(groups: Sequence[tuple[Ids, Sequence[Ids]]], order: Sequence[tuple[int,
     )
 
 
+def by_prompt(sequences: Sequence[tuple[Ids, Ids]]) -> list[list[int]]:
+    """Places of the (prompt, response) sequences that share a prompt, in the order in which prompts come first."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, _) in enumerate(sequences):
+        places.setdefault(tuple(prompt), []).append(i)
+    return list(places.values())
+
+
 def first_alone(row: PackedRow) -> PackedRow:
     """The row without all but the first response to each prompt; the row lists these before all others."""
     kept, start = [], 0

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from ..batch import Layout, lay_out, lay_out_packed
 from ..fast_path import fast_path
 from ..forward import predictions
+from ..packing import by_prompt
 from ..processes import Processes
 from ..scoring import scored_states, target_logps
+from ..token_batches import neighbours
 
 Ids = Sequence[int]
 
@@ -95,19 +97,9 @@ def packed_calls(sequences: Sequence[tuple[Ids, Ids]], budget: int) -> list[list
         sequences: pairs of prompt and response.
         budget: most tokens of a call, each prompt counted once.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, (prompt, _) in enumerate(sequences):
-        groups.setdefault(tuple(prompt), []).append(i)
-    found: list[list[int]] = []
-    room = 0
-    for prompt, own in groups.items():
-        tokens = len(prompt) + sum(len(sequences[i][1]) for i in own)
-        if not found or tokens > room:
-            found.append([])
-            room = budget
-        found[-1] += own
-        room -= tokens
-    return found
+    groups = by_prompt(sequences)
+    tokens = [len(sequences[own[0]][0]) + sum(len(sequences[i][1]) for i in own) for own in groups]
+    return [[i for group in run for i in groups[group]] for run in neighbours(tokens, budget)]
 
 
 @torch.no_grad()
